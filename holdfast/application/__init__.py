@@ -1,0 +1,1 @@
+"""Assembles the library: settings, container, orchestrator, batch runner."""

@@ -1,0 +1,1 @@
+"""The rules: buffers, pools, retry, breaker, deduplication, admission. Talks only to ports."""

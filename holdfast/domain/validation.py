@@ -1,0 +1,51 @@
+"""Checks for constructors' arguments, so that every mechanism refuses the same things in the same words.
+
+Responsibility: raise `ConfigurationError` naming the argument, its value and the remedy.
+Guarantees: NaN and infinities are refused wherever a number is expected.
+Not responsible for: values that arrive while running; those are trusted once they are typed.
+"""
+
+from __future__ import annotations
+
+import math
+
+from holdfast.ports.errors import ConfigurationError
+
+__all__ = ["require", "require_at_least", "require_positive", "require_ratio"]
+
+
+def require(condition: bool, message: str, *, path: str) -> None:  # noqa: FBT001 - reads as a sentence, like assert
+    """Raise unless `condition` holds.
+
+    Raises:
+        ConfigurationError: with `message`, which says what to do.
+    """
+    if not condition:
+        raise ConfigurationError(message, path=path)
+
+
+def require_positive(path: str, value: float) -> None:
+    """Raise unless `value` is finite and above zero.
+
+    Raises:
+        ConfigurationError: naming the path and the value.
+    """
+    require(math.isfinite(value) and value > 0, f"must be a finite number above 0, not {value!r}", path=path)
+
+
+def require_at_least(path: str, value: float, minimum: float) -> None:
+    """Raise unless `value` is finite and at least `minimum`.
+
+    Raises:
+        ConfigurationError: naming the path, the value and the minimum.
+    """
+    require(math.isfinite(value) and value >= minimum, f"must be at least {minimum!r}, not {value!r}", path=path)
+
+
+def require_ratio(path: str, value: float) -> None:
+    """Raise unless `value` is a ratio above 0 and up to 1.
+
+    Raises:
+        ConfigurationError: naming the path and the value.
+    """
+    require(0 < value <= 1, f"must be above 0 and at most 1, not {value!r}", path=path)

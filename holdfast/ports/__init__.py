@@ -1,0 +1,1 @@
+"""The ground floor: Protocols, with the frozen values and the errors that cross them."""

@@ -1,0 +1,360 @@
+"""Every error that Holdfast raises, in one tree.
+
+    HoldfastError
+    ├── ConfigurationError (ValueError)         a setting or an argument is wrong; nothing was started
+    ├── RequestError (ValueError)               the caller's request is wrong; no backend was asked
+    ├── RefusedError                            Holdfast itself said no; the work did not begin
+    │   ├── BreakerOpenError (ConnectionError)  the circuit is open
+    │   ├── BackpressureError                   the admission queue is full, or the entry was shed
+    │   ├── BufferFullError                     a buffer with the refuse policy is at its bound
+    │   ├── PoolExhaustedError                  too many callers already wait for a resource
+    │   ├── PoolTimeoutError (TimeoutError)     no resource became free in time
+    │   └── ClosedError                         the component is draining or closed
+    ├── DeadlineExceededError (TimeoutError)    the caller's deadline passed
+    ├── AttemptTimeoutError (TimeoutError)      one attempt took longer than it may
+    ├── SharedFailureError                      another caller's flight failed with an error that cannot be copied
+    ├── BackendError                            a backend answered with a failure
+    │   ├── BackendUnavailableError (ConnectionError)       not reachable, or a 5xx of its own
+    │   ├── BackendThrottledError                           it pushed back: retry later, or never
+    │   ├── BackendProtocolError                            its answer cannot be understood
+    │   ├── BackendRequestError (ValueError)                it refused this request: the caller's mistake
+    │   └── BackendAuthenticationError (PermissionError)    it does not accept our credentials
+    ├── RetrievalError (OSError)                the documents or their index cannot be read
+    └── BatchError                              a batch cannot start, go on or be undone
+        ├── BatchInputError (ValueError)        the input file is not usable
+        ├── BatchChangedError (ValueError)      input or configuration differ from the run being resumed
+        ├── JournalLockedError (BlockingIOError)    another process writes this run
+        ├── JournalSchemaError (ValueError)     the journal was written by a newer version
+        └── JournalWriteError (OSError)         a result could not be saved; earlier ones are intact
+
+Guarantees: an error carries its numbers as attributes with the unit in the name and says what to do; it never carries a
+    secret or a payload. Each one can be copied and pickled. A fresh instance is raised each time.
+Not responsible for: saying what an error means for a breaker or a retry: see `holdfast.domain.outcomes`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "AttemptTimeoutError",
+    "BackendAuthenticationError",
+    "BackendError",
+    "BackendProtocolError",
+    "BackendRequestError",
+    "BackendThrottledError",
+    "BackendUnavailableError",
+    "BackpressureError",
+    "BatchChangedError",
+    "BatchError",
+    "BatchInputError",
+    "BreakerOpenError",
+    "BufferFullError",
+    "ClosedError",
+    "ConfigurationError",
+    "DeadlineExceededError",
+    "HoldfastError",
+    "JournalLockedError",
+    "JournalSchemaError",
+    "JournalWriteError",
+    "PoolExhaustedError",
+    "PoolTimeoutError",
+    "RefusedError",
+    "RequestError",
+    "RetrievalError",
+    "SharedFailureError",
+]
+
+
+class HoldfastError(Exception):
+    """The root: catch this to catch everything that Holdfast raises by itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses take keyword arguments, so the default (class, args) would not call them correctly.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(cls: type[HoldfastError], args: tuple[Any, ...]) -> HoldfastError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
+
+
+class ConfigurationError(HoldfastError, ValueError):
+    """A setting or a constructor's argument is wrong; nothing was started.
+
+    Attributes:
+        path: dotted path of the setting, such as ``breaker.failure_ratio``.
+        nearest: the valid path most like an unknown one, if there is one.
+    """
+
+    def __init__(self, message: str, *, path: str, nearest: str | None = None) -> None:
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"{path}: {message}{hint}")
+        self.path = path
+        self.nearest = nearest
+
+
+class RequestError(HoldfastError, ValueError):
+    """The request is wrong as it stands; no backend was asked, and a retry would change nothing."""
+
+
+class RefusedError(HoldfastError):
+    """Holdfast itself said no before the work began.
+
+    Attributes:
+        retry_after_s: seconds after which a new try has a chance, or None when unknown.
+    """
+
+    retry_after_s: float | None
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        hint = f"; try again in {retry_after_s:.3g} s" if retry_after_s is not None else ""
+        super().__init__(f"{message}{hint}")
+        self.retry_after_s = retry_after_s
+
+
+class BreakerOpenError(RefusedError, ConnectionError):
+    """The circuit breaker is open, so the call was not made.
+
+    Attributes:
+        breaker: name of the breaker.
+    """
+
+    def __init__(self, *, breaker: str, retry_after_s: float | None) -> None:
+        super().__init__(f"circuit breaker {breaker!r} is open", retry_after_s=retry_after_s)
+        self.breaker = breaker
+
+
+class BackpressureError(RefusedError):
+    """The admission queue did not take the entry, or shed it for a more urgent one.
+
+    Attributes:
+        depth: entries waiting when it was refused.
+        capacity: entries that may wait.
+        reason: what was short, in words.
+    """
+
+    def __init__(self, *, depth: int, capacity: int, retry_after_s: float, reason: str) -> None:
+        super().__init__(f"{reason} ({depth} of {capacity} entries waiting)", retry_after_s=retry_after_s)
+        self.depth = depth
+        self.capacity = capacity
+        self.reason = reason
+
+
+class BufferFullError(RefusedError):
+    """A buffer whose policy is to refuse is at one of its bounds; drain it, or choose an evicting policy.
+
+    Attributes:
+        items: how many it holds.
+        size_bytes: how many bytes they take.
+    """
+
+    def __init__(self, *, items: int, size_bytes: int) -> None:
+        super().__init__(f"buffer is full: {items} items, {size_bytes} bytes; drain it or choose an evicting policy")
+        self.items = items
+        self.size_bytes = size_bytes
+
+
+class PoolExhaustedError(RefusedError):
+    """As many callers as allowed already wait for a resource.
+
+    Attributes:
+        pool: name of the pool.
+        waiters: callers waiting when this one was refused.
+    """
+
+    def __init__(self, *, pool: str, waiters: int) -> None:
+        super().__init__(f"pool {pool!r}: {waiters} callers already wait; raise max_size or send less")
+        self.pool = pool
+        self.waiters = waiters
+
+
+class PoolTimeoutError(RefusedError, TimeoutError):
+    """No resource became free within the acquire timeout.
+
+    Attributes:
+        pool: name of the pool.
+        timeout_s: how long the caller waited.
+    """
+
+    def __init__(self, *, pool: str, timeout_s: float) -> None:
+        super().__init__(f"pool {pool!r}: no resource within {timeout_s:.3g} s; raise max_size or acquire_timeout_s")
+        self.pool = pool
+        self.timeout_s = timeout_s
+
+
+class ClosedError(RefusedError):
+    """The component is draining or closed and takes no new work.
+
+    Attributes:
+        component: what is closed.
+    """
+
+    def __init__(self, component: str) -> None:
+        super().__init__(f"{component} is closed; open a new one")
+        self.component = component
+
+
+class DeadlineExceededError(HoldfastError, TimeoutError):
+    """The deadline that was set at the door has passed.
+
+    Attributes:
+        timeout_s: seconds that the caller had given, or None when only the absolute deadline is known.
+    """
+
+    def __init__(self, *, timeout_s: float | None = None) -> None:
+        given = f" of {timeout_s:.3g} s" if timeout_s is not None else ""
+        super().__init__(f"the deadline{given} has passed; give the request more time or send less at once")
+        self.timeout_s = timeout_s
+
+
+class AttemptTimeoutError(HoldfastError, TimeoutError):
+    """One attempt took longer than one attempt may; counts as a failure of what was called.
+
+    Attributes:
+        timeout_s: seconds that the attempt had.
+    """
+
+    def __init__(self, *, timeout_s: float) -> None:
+        super().__init__(f"no answer within {timeout_s:.3g} s")
+        self.timeout_s = timeout_s
+
+
+class SharedFailureError(HoldfastError):
+    """The flight that this caller had joined failed with an error that cannot be copied; see ``__cause__``."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the shared call failed with {type(cause).__name__}")
+
+
+class BackendError(HoldfastError):
+    """A backend answered with a failure, or not at all.
+
+    Attributes:
+        backend: name of the backend.
+    """
+
+    def __init__(self, message: str, *, backend: str) -> None:
+        super().__init__(f"backend {backend!r}: {message}")
+        self.backend = backend
+
+
+class BackendUnavailableError(BackendError, ConnectionError):
+    """The backend cannot be reached or failed by itself; another try, or another backend, may succeed."""
+
+
+class BackendThrottledError(BackendError):
+    """The backend pushed back.
+
+    Attributes:
+        retry_after_s: seconds that it asked us to wait, or None when it did not say.
+        retry_allowed: False when it said never to retry this call.
+    """
+
+    def __init__(self, *, backend: str, retry_after_s: float | None = None, retry_allowed: bool = True) -> None:
+        wait = f"; it asks for {retry_after_s:.3g} s" if retry_after_s is not None else ""
+        super().__init__(f"pushed back{wait}{'' if retry_allowed else '; do not retry'}", backend=backend)
+        self.retry_after_s = retry_after_s
+        self.retry_allowed = retry_allowed
+
+
+class BackendProtocolError(BackendError):
+    """The backend's answer cannot be understood."""
+
+
+class BackendRequestError(BackendError, ValueError):
+    """The backend refused this very request: the caller's mistake, so no retry, no fallback and no breaker."""
+
+
+class BackendAuthenticationError(BackendError, PermissionError):
+    """The backend does not accept our credentials; retrying cannot help until they are changed."""
+
+
+class RetrievalError(HoldfastError, OSError):
+    """The documents or their index cannot be read.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class BatchError(HoldfastError):
+    """A batch cannot start, go on or be undone; what was saved before is intact."""
+
+
+class BatchInputError(BatchError, ValueError):
+    """The input file, or an id in it, is not usable; nothing was called.
+
+    Attributes:
+        path: the input file.
+        line: number of the offending line, from 1, or None when it is the file as a whole.
+    """
+
+    def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
+        super().__init__(f"{path}{f':{line}' if line is not None else ''}: {message}")
+        self.path = path
+        self.line = line
+
+
+class BatchChangedError(BatchError, ValueError):
+    """Input or configuration differ from those the run began with, so it is not resumed.
+
+    Attributes:
+        what: ``input`` or ``configuration``.
+        recorded: fingerprint that the run began with.
+        found: fingerprint now.
+    """
+
+    def __init__(self, *, what: str, recorded: str, found: str) -> None:
+        super().__init__(
+            f"the {what} changed since this run began: recorded {recorded}, found {found}; "
+            f"restore it, or choose another output folder"
+        )
+        self.what = what
+        self.recorded = recorded
+        self.found = found
+
+
+class JournalLockedError(BatchError, BlockingIOError):
+    """Another process writes this run; wait for it, or stop it.
+
+    Attributes:
+        path: the output folder.
+    """
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(f"{path}: another process is writing this run; wait for it to end, or stop it")
+        self.path = path
+
+
+class JournalSchemaError(BatchError, ValueError):
+    """The journal was written by a newer version of Holdfast.
+
+    Attributes:
+        path: the journal.
+        found: its schema version.
+        supported: the newest version that this installation reads.
+    """
+
+    def __init__(self, *, path: str, found: int, supported: int) -> None:
+        super().__init__(f"{path}: journal schema {found} is newer than {supported}; upgrade holdfast to read it")
+        self.path = path
+        self.found = found
+        self.supported = supported
+
+
+class JournalWriteError(BatchError, OSError):
+    """A result could not be saved, for example because the disk is full; earlier results are intact.
+
+    Attributes:
+        path: the journal.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(f"{path}: {message}; earlier results are intact, run again to resume")
+        self.path = path

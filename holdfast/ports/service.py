@@ -1,0 +1,116 @@
+"""How Holdfast is called: the driving port.
+
+Responsibility: the request that comes in, the reply that goes out, and the service between them.
+Guarantees: every value is frozen; a reply says what happened to its request.
+Not responsible for: how requests arrive (command line, HTTP) or which adapters serve them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast.ports.inference import Citation, Message, Parameters, Usage
+from holdfast.ports.statistics import Health
+
+__all__ = ["Disposition", "Priority", "Reply", "Request", "Service"]
+
+
+class Priority(enum.IntEnum):
+    """How urgent a request is; the lower number goes first."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+    BULK = 4
+
+
+class Disposition(enum.StrEnum):
+    """Where a reply came from."""
+
+    CALLED = "called"
+    """A backend was called for this request."""
+    JOINED = "joined"
+    """An identical request was already on its way; this one shared its answer."""
+    CACHED = "cached"
+    """An identical request was answered within the deduplication window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to the service.
+
+    Args:
+        messages: the conversation; the last one is from the user.
+        tenant: who pays for it; identical requests of two tenants are never shared.
+        model: which model; None for the backend's own choice.
+        parameters: how the answer shall be made.
+        priority: how urgent it is.
+        timeout_s: seconds until the deadline, which is set once, at the door; None for the service's default.
+        no_cache: ask a backend even if the same request was answered just now, and share this answer with nobody.
+        idempotency_key: handed to the backend with every attempt; None derives one from the content.
+        request_id: the caller's name for it, repeated in the reply.
+    """
+
+    messages: tuple[Message, ...]
+    tenant: str = "default"
+    model: str | None = None
+    parameters: Parameters = Parameters()
+    priority: Priority = Priority.NORMAL
+    timeout_s: float | None = None
+    no_cache: bool = False
+    idempotency_key: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer, and what happened to the request.
+
+    Args:
+        text: the answer.
+        backend: name of the backend that gave it.
+        model: which model gave it.
+        disposition: whether a backend was called for it, or it was shared.
+        attempts: calls that it took, over all backends.
+        queue_s: seconds spent waiting for admission.
+        backend_s: seconds spent in backends, pauses between attempts included.
+        usage: tokens used.
+        citations: what the answer rests on.
+        request_id: as in the request.
+    """
+
+    text: str
+    backend: str
+    model: str
+    disposition: Disposition
+    attempts: int
+    queue_s: float
+    backend_s: float
+    usage: Usage
+    citations: tuple[Citation, ...]
+    request_id: str | None
+
+
+class Service(Protocol):
+    """Answers requests.
+
+    Ordering: concurrent requests are independent. Duplication: identical requests may share one answer, unless they
+    opt out. Idempotency: submitting again is safe. Cancellation: neutral; the request leaves nothing behind, and work
+    that others share goes on. Errors: `RequestError`, `RefusedError`, `DeadlineExceededError`, `AttemptTimeoutError`,
+    `BackendError`, `RetrievalError` and `SharedFailureError`.
+    """
+
+    async def submit(self, request: Request) -> Reply:
+        """Return the reply to one request."""
+        ...
+
+    def health(self) -> Health:
+        """Return what every mechanism counts, as one frozen snapshot."""
+        ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new requests, let running ones finish for `timeout_s` seconds, then cancel them."""
+        ...

@@ -1,0 +1,163 @@
+"""What the mechanisms count.
+
+Responsibility: the frozen numbers that `statistics()` and `Service.health` return.
+Guarantees: within each value the counters add up as its docstring says, at every moment it can be read.
+Not responsible for: rates, percentiles and charts: they are made from two snapshots.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "AdmissionStatistics",
+    "BackendHealth",
+    "BreakerState",
+    "BreakerStatistics",
+    "BufferStatistics",
+    "DeduplicationStatistics",
+    "Health",
+    "LimitStatistics",
+    "PoolStatistics",
+    "ServiceState",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferStatistics:
+    """`appended + restored = items + evicted + taken + cleared + rolled_back`; `refused` never entered."""
+
+    items: int
+    size_bytes: int
+    appended: int
+    evicted: int
+    refused: int
+    taken: int
+    cleared: int
+    restored: int
+    rolled_back: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatistics:
+    """`leased + idle + creating <= max_size`; `created = closed + leased + idle + closing`."""
+
+    leased: int
+    idle: int
+    creating: int
+    closing: int
+    waiting: int
+    max_size: int
+    created: int
+    closed: int
+    leases: int
+    timeouts: int
+    refused: int
+
+
+class BreakerState(enum.StrEnum):
+    """The states of a circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerStatistics:
+    """`admitted = in_flight + succeeded + failed + slow + rejected_by_peer + ignored`; `refused` were not admitted."""
+
+    name: str
+    state: BreakerState
+    generation: int
+    in_flight: int
+    admitted: int
+    refused: int
+    succeeded: int
+    failed: int
+    slow: int
+    rejected_by_peer: int
+    ignored: int
+    opened: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeduplicationStatistics:
+    """`requests = called + joined + cached`; `saved` is the share of requests that called nothing, 0-1."""
+
+    requests: int
+    called: int
+    joined: int
+    cached: int
+    in_flight: int
+    entries: int
+    size_bytes: int
+    evicted: int
+
+    @property
+    def saved_ratio(self) -> float:
+        """Return the share of requests that called nothing, 0-1; 0.0 before the first request."""
+        return (self.joined + self.cached) / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatistics:
+    """`in_flight <= limit` whenever a permit is granted."""
+
+    limit: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionStatistics:
+    """`offered = waiting + granted + refused + shed + expired + cancelled`."""
+
+    waiting: int
+    waiting_bytes: int
+    offered: int
+    granted: int
+    refused: int
+    shed: int
+    expired: int
+    cancelled: int
+    limit: LimitStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendHealth:
+    """One backend, as the router sees it."""
+
+    name: str
+    breaker: BreakerStatistics
+    pool: PoolStatistics
+
+
+class ServiceState(enum.StrEnum):
+    """Whether the service takes requests."""
+
+    READY = "ready"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Everything at one moment.
+
+    Args:
+        state: whether requests are taken.
+        uptime_s: seconds since the service was opened.
+        admission: the queue at the door.
+        deduplication: what duplicates saved.
+        backends: one entry for each, in routing order.
+    """
+
+    state: ServiceState
+    uptime_s: float
+    admission: AdmissionStatistics
+    deduplication: DeduplicationStatistics
+    backends: tuple[BackendHealth, ...]

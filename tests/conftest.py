@@ -1,0 +1,20 @@
+"""Every async test runs on asyncio and on trio, in virtual time unless it asks for real time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from holdfast.testing import virtual_backend
+
+settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]] | str:
+    """Give virtual time; a test marked ``real_time`` uses threads, sockets or processes and gets the real loops."""
+    name: str = request.param
+    return name if request.node.get_closest_marker("real_time") else virtual_backend(name)
