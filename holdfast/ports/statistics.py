@@ -69,7 +69,10 @@ class BreakerState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerStatistics:
-    """`admitted = in_flight + succeeded + failed + slow + rejected_by_peer + ignored`; `refused` were not admitted."""
+    """`admitted = in_flight + succeeded + failed + slow + rejected_by_peer + ignored`; `refused` were not admitted.
+
+    `generation` grows with every change of state; `would_have_opened` counts what metrics-only mode held back.
+    """
 
     name: str
     state: BreakerState
@@ -83,6 +86,7 @@ class BreakerStatistics:
     rejected_by_peer: int
     ignored: int
     opened: int
+    would_have_opened: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
