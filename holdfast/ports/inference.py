@@ -77,6 +77,11 @@ class Citation:
     source: str
     heading: str
 
+    @property
+    def label(self) -> str:
+        """Return how it is written in a text: ``[source § heading]``."""
+        return f"[{self.source} § {self.heading}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
