@@ -1,0 +1,214 @@
+"""What each folder imports from outside, and what an import does.
+
+What the folders import of each other is held by the contracts in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+from packaging.requirements import Requirement
+
+from tests.architecture.source import Module
+
+ALLOWED = {
+    "": set[str](),
+    "__main__": set[str](),
+    "ports": set[str](),
+    "domain": {"anyio"},
+    "application": {"anyio", "pydantic", "pydantic_core", "pydantic_settings", "dependency_injector"},
+    "adapters": {"anyio"},
+    "testing": {"anyio", "pytest", "trio"},
+}
+"""Packages for each layer; an adapter may also use those of the extra that carries its name."""
+
+OUTSIDE_WORLD = {
+    *("asyncio", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "selectors"),
+    *("shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time", "urllib"),
+}
+"""Parts of the standard library that the domain reaches only through a port."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("holdfast", include_external_packages=True, cache_dir=None)
+
+
+def _outside_imports(graph: grimp.ImportGraph, module: str) -> set[str]:
+    return {
+        name.split(".")[0]
+        for name in graph.find_modules_directly_imported_by(module)
+        if not name.startswith("holdfast.") and name != "holdfast"
+    }
+
+
+def _packages_of_extras(project: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the importable packages that each extra brings."""
+    extras = project["project"]["optional-dependencies"]
+    return {
+        extra: {
+            package
+            for package, distributions in packages_distributions().items()
+            for line in lines
+            if Requirement(line).name in distributions
+        }
+        for extra, lines in extras.items()
+    }
+
+
+def test_packages_that_each_folder_imports_are_those_it_may(
+    graph: grimp.ImportGraph, modules: tuple[Module, ...], project: dict[str, Any]
+) -> None:
+    extras = _packages_of_extras(project)
+    found: list[str] = []
+    for module in modules:
+        own = set[str]().union(*(extras.get(part, set[str]()) for part in module.name.split(".")[2:]))
+        allowed = ALLOWED[module.layer] | (own if module.layer == "adapters" else set[str]())
+        foreign = _outside_imports(graph, module.name) - sys.stdlib_module_names - allowed
+        found += [f"{module.name} imports {name}" for name in sorted(foreign)]
+
+    assert found == []
+
+
+def test_outside_world_is_imported_by_no_module_of_the_domain(
+    graph: grimp.ImportGraph, modules: tuple[Module, ...]
+) -> None:
+    found = [
+        f"{module.name} imports {name}"
+        for module in modules
+        if module.layer == "domain"
+        for name in sorted(_outside_imports(graph, module.name) & OUTSIDE_WORLD)
+    ]
+
+    assert found == []
+
+
+def test_modules_import_each_other_in_no_circle(graph: grimp.ImportGraph) -> None:
+    circles = [
+        f"{module} ↔ {imported}"
+        for module in graph.modules
+        if module.startswith("holdfast")
+        for imported in graph.find_modules_directly_imported_by(module)
+        if imported.startswith("holdfast") and graph.chain_exists(importer=imported, imported=module)
+    ]
+
+    assert circles == []
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def _closure(distribution: str) -> set[str]:
+    """Return everything that the distribution needs, itself included, optional parts not."""
+    names = {distribution}
+    for line in requires(distribution) or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            names |= _closure(requirement.name)
+    return names
+
+
+_ONLY = """
+import importlib, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        layer = ".".join(name.split(".")[:2])
+        if name.split(".")[0] == "holdfast":
+            known = layer in {{"holdfast", "holdfast.ports", "holdfast.domain"}}
+        else:
+            known = name.split(".")[0] in {allowed} | sys.stdlib_module_names
+        if not known:
+            raise ImportError(f"refused: {{name}}")
+
+sys.meta_path.insert(0, Refuse())
+for name in {names}:
+    importlib.import_module(name)
+"""
+
+
+def test_domain_is_importable_with_nothing_but_anyio_installed(modules: tuple[Module, ...]) -> None:
+    closure = _closure("anyio")
+    allowed = {package for package, owners in packages_distributions().items() if closure & set(owners)}
+    names = [module.name for module in modules if module.layer in {"ports", "domain"}]
+
+    outcome = _run(_ONLY.format(allowed=allowed, names=names))
+
+    assert "anyio" in allowed
+    assert outcome.returncode == 0, outcome.stderr
+
+
+_QUIET = """
+import sys, threading
+seen = []
+sys.addaudithook(lambda event, args: seen.append((event, args)))
+import holdfast
+assert threading.active_count() == 1, threading.enumerate()
+wrong = [
+    (event, args) for event, args in seen
+    if event.startswith(("socket.", "subprocess.", "sqlite3.", "os.mkdir", "os.putenv", "_thread.start"))
+    or (event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"))
+]
+assert not wrong, wrong
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def test_import_of_the_package_starts_nothing_and_loads_no_driver(project: dict[str, Any]) -> None:
+    heavy = {"pydantic", "pydantic_settings", "dependency_injector", "sqlite3"}.union(
+        *_packages_of_extras(project).values()
+    )
+
+    outcome = _run(_QUIET)
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert set(outcome.stdout.split()) & heavy == set()
+
+
+_WITHOUT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {refused}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+try:
+    import {module}
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_adapter_without_its_extra_says_which_one_to_install(
+    modules: tuple[Module, ...], project: dict[str, Any]
+) -> None:
+    extras = _packages_of_extras(project)
+    packages = [module for module in modules if re.fullmatch(r"holdfast\.adapters\.\w+", module.name)]
+    silent = [
+        module.name
+        for module in packages
+        if (extra := module.name.split(".")[-1]) in extras
+        and f"holdfast[{extra}]" not in _run(_WITHOUT.format(refused=extras[extra], module=module.name)).stdout
+    ]
+
+    assert packages
+    assert silent == []
+
+
+def test_extras_are_those_of_adapters_and_all_of_them(root: Path, project: dict[str, Any]) -> None:
+    extras = dict(project["project"]["optional-dependencies"])
+    folders = {path.name for path in (root / "holdfast" / "adapters").rglob("*") if path.is_dir()}
+    [everything] = extras.pop("all")
+
+    assert Requirement(everything).extras == set(extras)
+    assert set(extras) - {"testing"} <= folders
