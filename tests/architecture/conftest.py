@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.architecture.source import Module
+from tests.repository import ROOT, committed_files
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    return Path(__file__).parents[2]
+    return ROOT
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,4 @@ def modules(root: Path) -> tuple[Module, ...]:
 
 @pytest.fixture(scope="session")
 def committed(root: Path) -> tuple[Path, ...]:
-    """Every file under version control, or about to be."""
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return tuple(path for line in listing.stdout.splitlines() if (path := root / line).is_file())
+    return committed_files()

@@ -14,8 +14,8 @@ LOCK_FILES = {
 
 # Each pattern is written so that it does not match itself.
 FORBIDDEN = {
-    "address of a package registry": r"py[p]i\.org|python[h]osted|registry\.[n]pmjs|deb\.[d]ebian\.org|--(?:extra-)?index-ur[l]",
-    "absolute path of a machine": r"(?<![\w./*~-])/(?:[r]oot|[h]ome|[w]ork|[U]sers)/\w",
+    "registry of packages": r"py[p]i\.org|python[h]osted|registry\.[n]pmjs|deb\.[d]ebian|--(extra-)?index-ur[l]",
+    "path of one machine": r"(?<![\w./*~-])/(?:[r]oot|[h]ome|[w]ork|[U]sers)/\w",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE[ ]KEY",
 }
 

@@ -1,0 +1,95 @@
+"""What the documents promise exists: each guarantee has its test, each decision its evidence and its confirmation."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+LAYERS = ("ports", "domain", "adapters", "application")
+SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
+REFERENCE = re.compile(r"`(?P<path>(?:tests|benchmarks|holdfast|scripts|examples|adr)/[\w./-]+)(?:::(?P<test>\w+))?`")
+
+
+def _section(text: str, heading: str) -> str:
+    """Return what stands under a level-two heading."""
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    return next((part for part in parts if part.startswith(heading)), "")
+
+
+def _defines(path: Path, name: str) -> bool:
+    return any(
+        (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name)
+        or (isinstance(node, ast.Assign) and name in {getattr(target, "id", None) for target in node.targets})
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def _decisions(root: Path) -> list[Path]:
+    return sorted((root / "adr").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_each_guarantee_of_a_layer_names_a_test(layer: str, root: Path) -> None:
+    text = (root / "holdfast" / layer / "README.md").read_text()
+    items = re.split(r"^- ", _section(text, "Guarantees"), flags=re.MULTILINE)[1:]
+
+    assert items
+    assert [item for item in items if not any(match["test"] for match in REFERENCE.finditer(item))] == []
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_readme_of_a_layer_says_what_it_is_for_and_what_not(layer: str, root: Path) -> None:
+    headings = re.findall(r"^## (.+)$", (root / "holdfast" / layer / "README.md").read_text(), flags=re.MULTILINE)
+
+    assert headings[:3] == ["Responsibility", "Guarantees", "Not responsible for"]
+
+
+def test_everything_that_a_document_refers_to_exists(root: Path, committed: tuple[Path, ...]) -> None:
+    missing = [
+        f"{document.relative_to(root)}: {match[0]}"
+        for document in committed
+        if document.suffix == ".md"
+        for match in REFERENCE.finditer(document.read_text())
+        if not (path := root / match["path"]).exists() or (match["test"] and not _defines(path, match["test"]))
+    ]
+
+    assert missing == []
+
+
+def test_each_decision_has_its_sections_in_order(root: Path) -> None:
+    headings = {path.name: re.findall(r"^## (\w+)", path.read_text(), re.MULTILINE) for path in _decisions(root)}
+
+    assert {name: found for name, found in headings.items() if found != SECTIONS} == {}
+
+
+def test_each_decision_opens_with_number_title_status_and_date(root: Path) -> None:
+    wrong = [
+        path.name
+        for path in _decisions(root)
+        if not re.match(rf"# {path.name[:4]}\. .+\n\nStatus: \w+, \d{{4}}-\d\d-\d\d\n\n## ", path.read_text())
+    ]
+
+    assert wrong == []
+
+
+def test_each_decision_says_what_confirms_it(root: Path) -> None:
+    silent = [
+        path.name
+        for path in _decisions(root)
+        if not re.search(r"`tests/[\w/.]+(::\w+)?`|`make \w+`", _section(path.read_text(), "Confirmation"))
+    ]
+
+    assert silent == []
+
+
+def test_each_decision_is_listed_once_with_its_title(root: Path) -> None:
+    listed = re.findall(r"\[(\d{4})\. ([^\]]+)\]\((\S+\.md)\)", (root / "adr" / "README.md").read_text())
+    titles = [
+        (path.name[:4], path.read_text().splitlines()[0].partition(". ")[2], path.name) for path in _decisions(root)
+    ]
+
+    assert titles
+    assert listed == titles
