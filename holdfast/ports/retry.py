@@ -8,11 +8,13 @@ Not responsible for: sleeping, deadlines (the loop refuses a delay that would ou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from holdfast.ports.outcome import Verdict
+from holdfast.ports.outcome import Outcome, Verdict
 
 __all__ = ["FailedAttempt", "RetryStrategy"]
+
+_RETRY_AFTER_SPREAD_RATIO: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class FailedAttempt:
         verdict: what that error means.
         elapsed_s: seconds since the first attempt began.
         previous_delay_s: the delay before this attempt; 0.0 for the first.
+        slept_s: the delays before all attempts so far, added up.
         uniform: a random number in [0, 1), drawn for this decision alone.
     """
 
@@ -33,7 +36,22 @@ class FailedAttempt:
     verdict: Verdict
     elapsed_s: float
     previous_delay_s: float
+    slept_s: float
     uniform: float
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether the verdict lets any strategy retry: something failed, and nobody said that no retry can help."""
+        verdict = self.verdict
+        return verdict.retry_allowed and verdict.outcome in (Outcome.FAILURE, Outcome.REJECTED_BY_PEER)
+
+    @property
+    def least_delay_s(self) -> float:
+        """What the peer asked us to wait, and up to 10 % more, so that those it turned away do not return together.
+
+        0.0 when it did not ask.
+        """
+        return max(0.0, self.verdict.retry_after_s or 0.0) * (1 + _RETRY_AFTER_SPREAD_RATIO * self.uniform)
 
 
 class RetryStrategy(Protocol):
@@ -44,5 +62,8 @@ class RetryStrategy(Protocol):
     """
 
     def delay_before_next_s(self, failed: FailedAttempt) -> float | None:
-        """Return the seconds to wait before the next attempt, or None to give up."""
+        """Return the seconds to wait before the next attempt, or None to give up.
+
+        None whenever `failed.may_be_retried` is False. A delay is finite, and at least `failed.least_delay_s`.
+        """
         ...
