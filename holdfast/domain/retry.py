@@ -1,0 +1,116 @@
+"""Calling again what failed.
+
+Responsibility: the loop: call, ask the strategy about a failure, sleep, call again.
+Guarantees: a first attempt that succeeds costs one reading of the clock; nothing is held while sleeping, because every
+    permit is taken and given back inside the attempt; no delay outlasts the deadline; the last attempt's own error
+    surfaces as the same object, with a note; a cancellation passes through untouched and is never retried.
+Not responsible for: when to retry (`holdfast.ports.retry.RetryStrategy`), what an error means
+    (`holdfast.domain.outcomes`), cutting an attempt off (`holdfast.domain.timeout`), counting attempts (the caller's
+    `work` can).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.outcomes import Classifier, classify
+from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.ports.clock import Clock
+from holdfast.ports.retry import FailedAttempt, RetryStrategy
+
+__all__ = ["Retry"]
+
+T = TypeVar("T")
+
+
+class Retry:
+    """Calls again what failed, for as long as a strategy says so. One instance serves any number of concurrent callers.
+
+    Args:
+        strategy: decides after each failure.
+        clock: monotonic time, and the sleep between attempts.
+        random: returns a random number in [0, 1).
+        classify: says what an error means.
+
+    Example:
+        >>> import anyio, random
+        >>> from holdfast.testing import ManualClock
+        >>> answers = iter([ConnectionResetError(), "42"])
+        >>> async def work():
+        ...     if isinstance(answer := next(answers), Exception):
+        ...         raise answer
+        ...     return answer
+        >>> anyio.run(Retry(clock=ManualClock(), random=random.random).call, work)
+        '42'
+    """
+
+    __slots__ = ("_classify", "_clock", "_random", "_strategy")
+
+    def __init__(
+        self,
+        strategy: RetryStrategy = RetryPolicy(),  # noqa: B008 - a frozen value
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        classify: Classifier = classify,
+    ) -> None:
+        self._strategy = strategy
+        self._clock = clock
+        self._random = random
+        self._classify = classify
+
+    async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
+        """Return what `work` returns, from the first attempt that does not fail.
+
+        Args:
+            work: called once for each attempt.
+            deadline: a delay that would last until then or longer is refused; None never refuses one.
+
+        Raises:
+            Exception: whatever the last attempt raised, with a note that tells how many were made and why no more.
+
+        Cancellation: passes through as it is, during an attempt as well as between two; nothing is left behind.
+        """
+        began_s = self._clock.monotonic_s()
+        number = 1
+        delay_s = slept_s = 0.0
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                # Kept in no variable: with the traceback, this frame and the error would refer to each other.
+                decided_s = self._decide(
+                    FailedAttempt(
+                        number=number,
+                        error=error,
+                        verdict=self._classify(error),
+                        elapsed_s=self._clock.monotonic_s() - began_s,
+                        previous_delay_s=delay_s,
+                        slept_s=slept_s,
+                        uniform=self._random(),
+                    ),
+                    deadline,
+                )
+                if decided_s is None:
+                    raise
+            # Outside of the handler, so that the next attempt's error is not chained to this one.
+            await self._clock.sleep(decided_s)
+            number += 1
+            delay_s = decided_s
+            slept_s += decided_s
+
+    def _decide(self, failed: FailedAttempt, deadline: Deadline | None) -> float | None:
+        delay_s = self._strategy.delay_before_next_s(failed)
+        if delay_s is None:
+            stopped = (
+                "the retry strategy allows no further one" if failed.may_be_retried else "no retry can help with this"
+            )
+        elif deadline is not None and delay_s >= (left_s := deadline.remaining_s()):
+            delay_s, stopped = None, f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
+        else:
+            return delay_s
+        attempts = "1 attempt" if failed.number == 1 else f"{failed.number} attempts"
+        failed.error.add_note(f"holdfast: {attempts} in {failed.elapsed_s:.3g} s; {stopped}")
+        return None
