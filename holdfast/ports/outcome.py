@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Outcome", "Verdict"]
+
+_RETRY_AFTER_SPREAD_RATIO: Final = 0.1
 
 
 class Outcome(enum.Enum):
@@ -39,3 +42,14 @@ class Verdict:
     outcome: Outcome
     retry_after_s: float | None = None
     retry_allowed: bool = True
+
+    def least_delay_s(self, uniform: float) -> float:
+        """Return what the peer asked us to wait, and up to 10 % more, so that those it turned away return spread.
+
+        Args:
+            uniform: a random number in [0, 1).
+
+        Returns:
+            Seconds; 0.0 when it did not ask.
+        """
+        return max(0.0, self.retry_after_s or 0.0) * (1 + _RETRY_AFTER_SPREAD_RATIO * uniform)
