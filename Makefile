@@ -4,6 +4,8 @@
 .NOTPARALLEL:
 
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := 1
+export PIP_ROOT_USER_ACTION := ignore
 UV ?= $(or $(shell command -v uv),.uv/bin/uv)
 BIN := .venv/bin
 PYTEST = $(BIN)/python -m pytest
