@@ -6,7 +6,7 @@
     ├── RefusedError                            Holdfast itself said no; the work did not begin
     │   ├── BreakerOpenError (ConnectionError)  the circuit is open
     │   ├── BackpressureError                   the admission queue is full, or the entry was shed
-    │   ├── BufferFullError                     a buffer with the refuse policy is at its bound
+    │   ├── BufferFullError                     a buffer with the refuse policy is at its bound, or an item exceeds it
     │   ├── PoolExhaustedError                  too many callers already wait for a resource
     │   ├── PoolTimeoutError (TimeoutError)     no resource became free in time
     │   └── ClosedError                         the component is draining or closed
@@ -109,7 +109,7 @@ class RefusedError(HoldfastError):
     retry_after_s: float | None
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        hint = f"; try again in {retry_after_s:.3g} s" if retry_after_s is not None else ""
+        hint = f"; try again in {retry_after_s:g} s" if retry_after_s is not None else ""
         super().__init__(f"{message}{hint}")
         self.retry_after_s = retry_after_s
 
@@ -122,7 +122,7 @@ class BreakerOpenError(RefusedError, ConnectionError):
     """
 
     def __init__(self, *, breaker: str, retry_after_s: float | None) -> None:
-        super().__init__(f"circuit breaker {breaker!r} is open", retry_after_s=retry_after_s)
+        super().__init__(f"circuit breaker {breaker!r} is open; call another backend", retry_after_s=retry_after_s)
         self.breaker = breaker
 
 
@@ -135,25 +135,35 @@ class BackpressureError(RefusedError):
         reason: what was short, in words.
     """
 
-    def __init__(self, *, depth: int, capacity: int, retry_after_s: float, reason: str) -> None:
-        super().__init__(f"{reason} ({depth} of {capacity} entries waiting)", retry_after_s=retry_after_s)
+    def __init__(self, *, depth: int, capacity: int, retry_after_s: float | None, reason: str) -> None:
+        super().__init__(
+            f"{reason} ({depth} of {capacity} entries waiting); send less at once", retry_after_s=retry_after_s
+        )
         self.depth = depth
         self.capacity = capacity
         self.reason = reason
 
 
 class BufferFullError(RefusedError):
-    """A buffer whose policy is to refuse is at one of its bounds; drain it, or choose an evicting policy.
+    """A buffer whose policy is to refuse is at one of its bounds, or one item alone exceeds them.
 
     Attributes:
         items: how many it holds.
         size_bytes: how many bytes they take.
+        item_bytes: how many bytes the refused item takes.
+        max_bytes: how many bytes the buffer may hold.
     """
 
-    def __init__(self, *, items: int, size_bytes: int) -> None:
-        super().__init__(f"buffer is full: {items} items, {size_bytes} bytes; drain it or choose an evicting policy")
+    def __init__(self, *, items: int, size_bytes: int, item_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"an item of {item_bytes} bytes does not fit into a buffer of {max_bytes}; split it or raise max_bytes"
+            if item_bytes > max_bytes
+            else f"buffer is full: {items} items, {size_bytes} bytes; drain it or choose an evicting policy"
+        )
         self.items = items
         self.size_bytes = size_bytes
+        self.item_bytes = item_bytes
+        self.max_bytes = max_bytes
 
 
 class PoolExhaustedError(RefusedError):
@@ -179,7 +189,7 @@ class PoolTimeoutError(RefusedError, TimeoutError):
     """
 
     def __init__(self, *, pool: str, timeout_s: float) -> None:
-        super().__init__(f"pool {pool!r}: no resource within {timeout_s:.3g} s; raise max_size or acquire_timeout_s")
+        super().__init__(f"pool {pool!r}: no resource within {timeout_s:g} s; raise max_size or acquire_timeout_s")
         self.pool = pool
         self.timeout_s = timeout_s
 
@@ -204,7 +214,7 @@ class DeadlineExceededError(HoldfastError, TimeoutError):
     """
 
     def __init__(self, *, timeout_s: float | None = None) -> None:
-        given = f" of {timeout_s:.3g} s" if timeout_s is not None else ""
+        given = f" of {timeout_s:g} s" if timeout_s is not None else ""
         super().__init__(f"the deadline{given} has passed; give the request more time or send less at once")
         self.timeout_s = timeout_s
 
@@ -217,7 +227,7 @@ class AttemptTimeoutError(HoldfastError, TimeoutError):
     """
 
     def __init__(self, *, timeout_s: float) -> None:
-        super().__init__(f"no answer within {timeout_s:.3g} s")
+        super().__init__(f"no answer within {timeout_s:g} s; allow an attempt more time or ask for less")
         self.timeout_s = timeout_s
 
 
@@ -225,7 +235,7 @@ class SharedFailureError(HoldfastError):
     """The flight that this caller had joined failed with an error that cannot be copied; see ``__cause__``."""
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"the shared call failed with {type(cause).__name__}")
+        super().__init__(f"the shared call failed with {type(cause).__name__}; see its cause, then call again")
 
 
 class BackendError(HoldfastError):
@@ -253,8 +263,8 @@ class BackendThrottledError(BackendError):
     """
 
     def __init__(self, *, backend: str, retry_after_s: float | None = None, retry_allowed: bool = True) -> None:
-        wait = f"; it asks for {retry_after_s:.3g} s" if retry_after_s is not None else ""
-        super().__init__(f"pushed back{wait}{'' if retry_allowed else '; do not retry'}", backend=backend)
+        wait = f"wait {retry_after_s:g} s" if retry_after_s is not None else "wait before the next call"
+        super().__init__(f"pushed back; {wait if retry_allowed else 'do not retry this call'}", backend=backend)
         self.retry_after_s = retry_after_s
         self.retry_allowed = retry_allowed
 

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from holdfast.ports import errors
+from holdfast.ports.errors import (
+    AttemptTimeoutError,
+    BackendAuthenticationError,
+    BackendError,
+    BackendProtocolError,
+    BackendRequestError,
+    BackendThrottledError,
+    BackendUnavailableError,
+    BackpressureError,
+    BatchChangedError,
+    BatchError,
+    BatchInputError,
+    BreakerOpenError,
+    BufferFullError,
+    ClosedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    HoldfastError,
+    JournalLockedError,
+    JournalSchemaError,
+    JournalWriteError,
+    PoolExhaustedError,
+    PoolTimeoutError,
+    RefusedError,
+    RequestError,
+    RetrievalError,
+    SharedFailureError,
+)
+
+EXAMPLES: list[tuple[HoldfastError, str]] = [
+    (HoldfastError("something of ours"), "something of ours"),
+    (
+        ConfigurationError("must be at least 1, not 0", path="pool.max_size"),
+        "pool.max_size: must be at least 1, not 0",
+    ),
+    (
+        ConfigurationError("is unknown", path="pool.max_sise", nearest="pool.max_size"),
+        "pool.max_sise: is unknown; did you mean 'pool.max_size'?",
+    ),
+    (RequestError("messages: send at least one"), "messages: send at least one"),
+    (RefusedError("not now"), "not now"),
+    (RefusedError("not now", retry_after_s=1800.0), "not now; try again in 1800 s"),
+    (BreakerOpenError(breaker="b", retry_after_s=None), "circuit breaker 'b' is open; call another backend"),
+    (
+        BreakerOpenError(breaker="b", retry_after_s=2.5),
+        "circuit breaker 'b' is open; call another backend; try again in 2.5 s",
+    ),
+    (
+        BackpressureError(depth=3, capacity=10, retry_after_s=None, reason="full"),
+        "full (3 of 10 entries waiting); send less at once",
+    ),
+    (
+        BackpressureError(depth=3, capacity=10, retry_after_s=0.25, reason="full"),
+        "full (3 of 10 entries waiting); send less at once; try again in 0.25 s",
+    ),
+    (
+        BufferFullError(items=2, size_bytes=9, item_bytes=2, max_bytes=10),
+        "buffer is full: 2 items, 9 bytes; drain it or choose an evicting policy",
+    ),
+    (
+        BufferFullError(items=2, size_bytes=9, item_bytes=11, max_bytes=10),
+        "an item of 11 bytes does not fit into a buffer of 10; split it or raise max_bytes",
+    ),
+    (PoolExhaustedError(pool="p", waiters=100), "pool 'p': 100 callers already wait; raise max_size or send less"),
+    (
+        PoolTimeoutError(pool="p", timeout_s=5.0),
+        "pool 'p': no resource within 5 s; raise max_size or acquire_timeout_s",
+    ),
+    (ClosedError("the pool"), "the pool is closed; open a new one"),
+    (DeadlineExceededError(), "the deadline has passed; give the request more time or send less at once"),
+    (
+        DeadlineExceededError(timeout_s=0.5),
+        "the deadline of 0.5 s has passed; give the request more time or send less at once",
+    ),
+    (AttemptTimeoutError(timeout_s=30.0), "no answer within 30 s; allow an attempt more time or ask for less"),
+    (
+        SharedFailureError(ConnectionError("secret")),
+        "the shared call failed with ConnectionError; see its cause, then call again",
+    ),
+    (BackendError("failed", backend="b"), "backend 'b': failed"),
+    (BackendUnavailableError("not reachable", backend="b"), "backend 'b': not reachable"),
+    (BackendThrottledError(backend="b"), "backend 'b': pushed back; wait before the next call"),
+    (BackendThrottledError(backend="b", retry_after_s=7.0), "backend 'b': pushed back; wait 7 s"),
+    (
+        BackendThrottledError(backend="b", retry_after_s=7.0, retry_allowed=False),
+        "backend 'b': pushed back; do not retry this call",
+    ),
+    (BackendProtocolError("no JSON", backend="b"), "backend 'b': no JSON"),
+    (BackendRequestError("too long", backend="b"), "backend 'b': too long"),
+    (BackendAuthenticationError("bad key", backend="b"), "backend 'b': bad key"),
+    (RetrievalError("no such folder", path="docs"), "docs: no such folder"),
+    (BatchError("cannot start"), "cannot start"),
+    (BatchInputError("no such file", path="in.jsonl"), "in.jsonl: no such file"),
+    (BatchInputError("no id", path="in.jsonl", line=3), "in.jsonl:3: no id"),
+    (
+        BatchChangedError(what="input", recorded="aa", found="bb"),
+        "the input changed since this run began: recorded aa, found bb; restore it, or choose another output folder",
+    ),
+    (
+        JournalLockedError(path="out"),
+        "out: another process is writing this run; wait for it to end, or stop it",
+    ),
+    (
+        JournalSchemaError(path="j.db", found=3, supported=2),
+        "j.db: journal schema 3 is newer than 2; upgrade holdfast to read it",
+    ),
+    (
+        JournalWriteError("disk is full", path="j.db"),
+        "j.db: disk is full; earlier results are intact, run again to resume",
+    ),
+]
+
+
+def test_examples_here_cover_every_error() -> None:
+    assert {type(error).__name__ for error, _ in EXAMPLES} == set(errors.__all__)
+
+
+@pytest.mark.parametrize(("error", "message"), EXAMPLES)
+def test_message_says_what_and_what_to_do(error: HoldfastError, message: str) -> None:
+    assert str(error) == message
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
+def test_copy_has_type_message_and_attributes_of_the_original(error: HoldfastError) -> None:
+    copied = copy.copy(error)
+
+    assert copied is not error
+    assert (type(copied), str(copied), copied.args, vars(copied)) == (type(error), str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
+def test_pickle_has_type_message_and_attributes_of_the_original(error: HoldfastError, protocol: int) -> None:
+    loaded = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - made on the same line
+
+    assert (type(loaded), str(loaded), loaded.args, vars(loaded)) == (type(error), str(error), error.args, vars(error))
+
+
+def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
+    error = BackendUnavailableError("not reachable", backend="b")
+    error.add_note("after 3 attempts")
+
+    assert copy.copy(error).__notes__ == ["after 3 attempts"]
+
+
+@pytest.mark.parametrize(
+    ("error", "attributes"),
+    [
+        (ConfigurationError("m", path="a.b", nearest="a.c"), {"path": "a.b", "nearest": "a.c"}),
+        (RefusedError("m", retry_after_s=1.0), {"retry_after_s": 1.0}),
+        (BreakerOpenError(breaker="b", retry_after_s=2.0), {"breaker": "b", "retry_after_s": 2.0}),
+        (
+            BackpressureError(depth=3, capacity=4, retry_after_s=0.5, reason="r"),
+            {"depth": 3, "capacity": 4, "retry_after_s": 0.5, "reason": "r"},
+        ),
+        (
+            BufferFullError(items=1, size_bytes=2, item_bytes=3, max_bytes=4),
+            {"items": 1, "size_bytes": 2, "item_bytes": 3, "max_bytes": 4, "retry_after_s": None},
+        ),
+        (PoolExhaustedError(pool="p", waiters=5), {"pool": "p", "waiters": 5, "retry_after_s": None}),
+        (PoolTimeoutError(pool="p", timeout_s=5.0), {"pool": "p", "timeout_s": 5.0, "retry_after_s": None}),
+        (ClosedError("the pool"), {"component": "the pool", "retry_after_s": None}),
+        (DeadlineExceededError(timeout_s=0.5), {"timeout_s": 0.5}),
+        (AttemptTimeoutError(timeout_s=0.5), {"timeout_s": 0.5}),
+        (
+            BackendThrottledError(backend="b", retry_after_s=7.0, retry_allowed=False),
+            {"backend": "b", "retry_after_s": 7.0, "retry_allowed": False},
+        ),
+        (RetrievalError("m", path="docs"), {"path": "docs"}),
+        (BatchInputError("m", path="in", line=3), {"path": "in", "line": 3}),
+        (
+            BatchChangedError(what="input", recorded="aa", found="bb"),
+            {"what": "input", "recorded": "aa", "found": "bb"},
+        ),
+        (JournalLockedError(path="out"), {"path": "out"}),
+        (JournalSchemaError(path="j", found=3, supported=2), {"path": "j", "found": 3, "supported": 2}),
+        (JournalWriteError("m", path="j"), {"path": "j"}),
+    ],
+)
+def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attributes: dict[str, object]) -> None:
+    assert vars(error) == attributes
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (ConfigurationError("m", path="p"), ValueError),
+        (RequestError("m"), ValueError),
+        (BreakerOpenError(breaker="b", retry_after_s=None), ConnectionError),
+        (PoolTimeoutError(pool="p", timeout_s=1.0), TimeoutError),
+        (DeadlineExceededError(), TimeoutError),
+        (AttemptTimeoutError(timeout_s=1.0), TimeoutError),
+        (BackendUnavailableError("m", backend="b"), ConnectionError),
+        (BackendRequestError("m", backend="b"), ValueError),
+        (BackendAuthenticationError("m", backend="b"), PermissionError),
+        (RetrievalError("m", path="p"), OSError),
+        (JournalLockedError(path="p"), BlockingIOError),
+    ],
+)
+def test_error_is_caught_as_the_builtin_that_callers_know(error: HoldfastError, builtin: type[Exception]) -> None:
+    assert isinstance(error, builtin)
+
+
+def test_shared_failure_with_a_payload_in_its_cause_does_not_repeat_it() -> None:
+    assert "secret" not in str(SharedFailureError(ConnectionError("secret")))
