@@ -1,8 +1,8 @@
 """What an error means for statistics and retries.
 
 Responsibility: the one rule that turns an exception into a verdict.
-Guarantees: a refusal of our own, a caller's mistake and a closed component are ignored; push-back is kept apart from
-    failure; everything else is a failure. Cancellation is a `BaseException` and never comes here.
+Guarantees: a refusal of our own, the caller's mistake and the caller's own deadline are ignored; push-back is kept
+    apart from failure; all else is a failure. Cancellation is a `BaseException` and never comes here.
 Not responsible for: SLOW, which depends on a threshold: see `holdfast.domain.circuit_breaker`.
 """
 
@@ -14,6 +14,7 @@ from holdfast.ports.errors import (
     BackendAuthenticationError,
     BackendRequestError,
     BackendThrottledError,
+    ConfigurationError,
     DeadlineExceededError,
     RefusedError,
     RequestError,
@@ -47,7 +48,7 @@ def classify(error: Exception) -> Verdict:
             )
         case BackendAuthenticationError():
             return _FAILED_FOR_GOOD
-        case RefusedError() | RequestError() | BackendRequestError() | DeadlineExceededError():
+        case RefusedError() | RequestError() | ConfigurationError() | BackendRequestError() | DeadlineExceededError():
             return _IGNORED
         case _:
             return _FAILED
