@@ -14,9 +14,10 @@ from holdfast.ports.clock import Clock
 
 __all__ = ["Deadline"]
 
-# Event loops wake a timer up to one clock tick early (asyncio: `loop._clock_resolution`; 15.6 ms at worst, on Windows).
-# Without it a scope that ended at the deadline would see a deadline that has not passed.
-_TICK_S = 0.001
+# The scope that ends a call at its deadline runs on the event loop's clock, which need not be the clock given here
+# (trio's starts at a random offset). Without some slack, rounding between the two would let a call that was ended at
+# its deadline see a deadline that has not passed. 1 ms is the resolution to which epoll waits.
+_SLACK_S = 0.001
 
 
 class Deadline:
@@ -60,12 +61,12 @@ class Deadline:
         return self._at_s
 
     def remaining_s(self) -> float:
-        """Return the seconds left, 0.0 once it has passed."""
+        """Return the seconds left; never below 0.0."""
         return max(0.0, self._at_s - self._clock.monotonic_s())
 
     def has_passed(self) -> bool:
-        """Return whether no time is left, to within one tick of the event loop's timer (1 ms)."""
-        return self._at_s - self._clock.monotonic_s() <= _TICK_S
+        """Return whether at most 1 ms is left, which is as exact as the event loop's timers are."""
+        return self._at_s - self._clock.monotonic_s() <= _SLACK_S
 
     def postpone_to(self, other: Deadline) -> None:
         """Take the later of both. For the owner of a shared flight only, when a caller joins it."""

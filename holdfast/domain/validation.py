@@ -39,7 +39,11 @@ def require_at_least(path: str, value: float, minimum: float) -> None:
     Raises:
         ConfigurationError: naming the path, the value and the minimum.
     """
-    require(math.isfinite(value) and value >= minimum, f"must be at least {minimum!r}, not {value!r}", path=path)
+    require(
+        math.isfinite(value) and value >= minimum,
+        f"must be a finite number of at least {minimum!r}, not {value!r}",
+        path=path,
+    )
 
 
 def require_ratio(path: str, value: float) -> None:

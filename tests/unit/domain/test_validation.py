@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from holdfast.domain.validation import require, require_at_least, require_positive, require_ratio
+from holdfast.ports.errors import ConfigurationError
+
+NOT_FINITE = [math.nan, math.inf, -math.inf]
+
+
+def test_require_condition_that_holds_passes() -> None:
+    require(True, "never said", path="a.b")
+
+
+def test_require_condition_that_fails_raises_with_path_and_message() -> None:
+    with pytest.raises(ConfigurationError, match=r"^a\.b: give one$") as raised:
+        require(False, "give one", path="a.b")
+
+    assert raised.value.path == "a.b"
+
+
+@pytest.mark.parametrize("value", [1, 0.001, 5e-324])
+def test_positive_value_above_zero_passes(value: float) -> None:
+    require_positive("a.b", value)
+
+
+@pytest.mark.parametrize("value", [0, -0.0, -1, *NOT_FINITE])
+def test_positive_value_not_above_zero_or_not_finite_raises_with_the_value(value: float) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        require_positive("a.b", value)
+
+    assert str(raised.value) == f"a.b: must be a finite number above 0, not {value!r}"
+
+
+@pytest.mark.parametrize("value", [2, 2.5])
+def test_at_least_value_of_the_minimum_or_more_passes(value: float) -> None:
+    require_at_least("a.b", value, 2)
+
+
+@pytest.mark.parametrize("value", [1, 1.999, *NOT_FINITE])
+def test_at_least_value_below_the_minimum_or_not_finite_raises_with_both(value: float) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        require_at_least("a.b", value, 2)
+
+    assert str(raised.value) == f"a.b: must be a finite number of at least 2, not {value!r}"
+
+
+@pytest.mark.parametrize("value", [0.001, 0.5, 1, 1.0])
+def test_ratio_up_to_one_passes(value: float) -> None:
+    require_ratio("a.b", value)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.001, *NOT_FINITE])
+def test_ratio_out_of_range_or_not_finite_raises_with_the_value(value: float) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        require_ratio("a.b", value)
+
+    assert str(raised.value) == f"a.b: must be above 0 and at most 1, not {value!r}"
