@@ -118,7 +118,7 @@ class RetryPolicy:
             previous_delay_s=failed.previous_delay_s,
             throttled=verdict.outcome is Outcome.REJECTED_BY_PEER,
         )
-        return max(backoff_s, failed.least_delay_s)
+        return max(backoff_s, verdict.least_delay_s(failed.uniform))
 
 
 _: type[RetryStrategy] = RetryPolicy

@@ -8,13 +8,11 @@ Not responsible for: sleeping, deadlines (the loop refuses a delay that would ou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from holdfast.ports.outcome import Outcome, Verdict
 
 __all__ = ["FailedAttempt", "RetryStrategy"]
-
-_RETRY_AFTER_SPREAD_RATIO: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +43,6 @@ class FailedAttempt:
         verdict = self.verdict
         return verdict.retry_allowed and verdict.outcome in (Outcome.FAILURE, Outcome.REJECTED_BY_PEER)
 
-    @property
-    def least_delay_s(self) -> float:
-        """What the peer asked us to wait, and up to 10 % more, so that those it turned away do not return together.
-
-        0.0 when it did not ask.
-        """
-        return max(0.0, self.verdict.retry_after_s or 0.0) * (1 + _RETRY_AFTER_SPREAD_RATIO * self.uniform)
-
 
 class RetryStrategy(Protocol):
     """Decides after each failed attempt.
@@ -64,6 +54,7 @@ class RetryStrategy(Protocol):
     def delay_before_next_s(self, failed: FailedAttempt) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up.
 
-        None whenever `failed.may_be_retried` is False. A delay is finite, and at least `failed.least_delay_s`.
+        None whenever `failed.may_be_retried` is False. A delay is finite, and never below
+        `failed.verdict.least_delay_s(failed.uniform)`: the peer's Retry-After holds.
         """
         ...
