@@ -1,3 +1,5 @@
 """One contract suite for each port, as a pytest base class; an adapter is right when its subclass passes."""
 
-__all__: list[str] = []
+from holdfast.testing.contracts.retry_strategy import RetryStrategyContract
+
+__all__ = ["RetryStrategyContract"]
