@@ -1,0 +1,127 @@
+"""What the reading side of a batch journal asks its tables.
+
+Responsibility: the numbers of a batch, and its results page by page.
+Guarantees: each function reads one snapshot; a page is bounded by count and by bytes.
+Not responsible for: opening the journal, threads and errors: see `holdfast.adapters.sqlite.journal`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+
+from holdfast.ports.inference import Citation, Usage
+from holdfast.ports.journal import (
+    AnsweredItem,
+    BatchSummary,
+    FailedItem,
+    Failure,
+    FailureKind,
+    Fingerprints,
+)
+from holdfast.ports.service import Disposition, Reply
+
+__all__ = ["read_answers", "read_failures", "read_summary"]
+
+# A page of the largest answers must not take more memory than one of them and this. Unmeasured.
+_PAGE_BYTES = 1024 * 1024
+
+
+def read_summary(connection: sqlite3.Connection) -> BatchSummary:
+    """Return the batch in numbers; all 0 while it is not sealed."""
+    fingerprints = connection.execute("SELECT input_sha256, configuration_sha256 FROM batch").fetchone()
+    if fingerprints is None:
+        return BatchSummary()
+    items: int = connection.execute("SELECT count(*) FROM item").fetchone()[0]
+    answered, rejected, recorded, saved, calls = connection.execute(
+        """
+        SELECT
+            count(*) FILTER (WHERE kind IS NULL),
+            count(*) FILTER (WHERE run IS NULL),
+            count(*),
+            count(*) FILTER (WHERE disposition != :called),
+            coalesce(sum(attempts) FILTER (WHERE disposition = :called), 0)
+        FROM record WHERE superseded_by IS NULL
+        """,
+        {"called": Disposition.CALLED},
+    ).fetchone()
+    failures = connection.execute(
+        "SELECT kind, count(*) FROM record WHERE superseded_by IS NULL AND kind IS NOT NULL"
+        " GROUP BY kind ORDER BY count(*) DESC, kind"
+    )
+    return BatchSummary(
+        fingerprints=Fingerprints(input_sha256=fingerprints[0], configuration_sha256=fingerprints[1]),
+        run=connection.execute("SELECT max(number) FROM run").fetchone()[0],
+        items=items,
+        pending=items - recorded,
+        answered=answered,
+        failed=recorded - answered - rejected,
+        rejected=rejected,
+        duplicates_saved=saved,
+        backend_calls=calls,
+        p50_s=_percentile(connection, answered, 0.50),
+        p99_s=_percentile(connection, answered, 0.99),
+        failures=tuple((FailureKind(kind), count) for kind, count in failures),
+    )
+
+
+def _percentile(connection: sqlite3.Connection, answered: int, ratio: float) -> float | None:
+    row = connection.execute(
+        "SELECT elapsed_s FROM record WHERE superseded_by IS NULL AND kind IS NULL ORDER BY elapsed_s LIMIT 1 OFFSET ?",
+        (max(0, math.ceil(ratio * answered) - 1),),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def read_answers(connection: sqlite3.Connection, after_line: int, limit: int) -> list[AnsweredItem]:
+    """Return the next answers."""
+    return list(_answers(connection, after_line, limit))
+
+
+def _answers(connection: sqlite3.Connection, after_line: int, limit: int) -> Iterator[AnsweredItem]:
+    rows = connection.execute(
+        "SELECT line, id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, input_tokens,"
+        " output_tokens, citations FROM record JOIN item USING (line)"
+        " WHERE superseded_by IS NULL AND kind IS NULL AND line > ? ORDER BY line LIMIT ?",
+        (after_line, limit),
+    )
+    size_bytes = 0
+    for row in rows:
+        line, item_id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, *tail = row
+        input_tokens, output_tokens, citations = tail
+        reply = Reply(
+            text=text,
+            backend=backend,
+            model=model,
+            disposition=Disposition(disposition),
+            attempts=attempts,
+            queue_s=queue_s,
+            backend_s=backend_s,
+            usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens),
+            citations=tuple(Citation(source=source, heading=heading) for source, heading in json.loads(citations)),
+            request_id=item_id,
+        )
+        yield AnsweredItem(line=line, id=item_id, reply=reply, elapsed_s=elapsed_s)
+        size_bytes += len(text) + len(citations)
+        if size_bytes >= _PAGE_BYTES:
+            return
+
+
+def read_failures(connection: sqlite3.Connection, after_line: int, limit: int) -> list[FailedItem]:
+    """Return the next failures and rejections."""
+    rows = connection.execute(
+        "SELECT line, id, kind, reason, elapsed_s FROM record JOIN item USING (line)"
+        " WHERE superseded_by IS NULL AND kind IS NOT NULL AND line > ? ORDER BY line LIMIT ?",
+        (after_line, limit),
+    )
+    return [
+        FailedItem(
+            line=line,
+            id=item_id,
+            failure=Failure(kind=FailureKind(kind), reason=reason),
+            elapsed_s=elapsed_s,
+        )
+        for line, item_id, kind, reason, elapsed_s in rows
+    ]
