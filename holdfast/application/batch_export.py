@@ -1,0 +1,135 @@
+"""The files that a batch leaves: ``results.jsonl`` and ``failures.jsonl``.
+
+Responsibility: write what the journal holds, one JSON object a line, in order of the input's lines.
+Guarantees: memory does not grow with the batch; each file is replaced as a whole; writing again gives the same bytes.
+Not responsible for: what is recorded when: the files say what the journal says.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast.ports.errors import BatchError, BatchInputError, HoldfastError
+from holdfast.ports.files import FileWriter
+from holdfast.ports.journal import AnsweredItem, BatchLedger, FailedItem
+
+__all__ = ["FAILURES_NAME", "RESULTS_NAME", "check_output", "export"]
+
+_Row = dict[str, Any]
+_RowsAfter = Callable[[int], Awaitable[list[_Row]]]
+
+RESULTS_NAME: Final = "results.jsonl"
+FAILURES_NAME: Final = "failures.jsonl"
+
+_PAGE_ITEMS: Final = 500
+
+
+def check_output(input_path: Path, folder: Path) -> None:
+    """Make the output folder and prove that it can take the results. Blocks.
+
+    Raises:
+        BatchInputError: if it cannot be written, or the input would be overwritten.
+    """
+    for target in (folder, folder / RESULTS_NAME, folder / FAILURES_NAME):
+        if target.exists() and target.samefile(input_path):
+            raise BatchInputError("the output would overwrite the input; choose another folder", path=str(target))
+    for target in (folder / RESULTS_NAME, folder / FAILURES_NAME):
+        if target.is_dir():
+            raise BatchInputError("is a folder, where the results go; choose another folder", path=str(target))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Permission bits do not tell: the user may be root, and the file system read-only.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BatchInputError(
+            f"the output cannot be written ({error.strerror}); choose another folder", path=str(folder)
+        ) from error
+
+
+async def export(ledger: BatchLedger, writer: FileWriter, folder: Path) -> None:
+    """Write both files.
+
+    Raises:
+        BatchError: if they cannot be written; every result is in the journal still.
+
+    Cancellation: each file is the old one or the new one.
+    """
+
+    async def answers(after_line: int) -> list[_Row]:
+        return [_answer(item) for item in await ledger.answers(after_line=after_line, limit=_PAGE_ITEMS)]
+
+    async def failures(after_line: int) -> list[_Row]:
+        return [_failure(item) for item in await ledger.failures(after_line=after_line, limit=_PAGE_ITEMS)]
+
+    try:
+        await writer.replace(folder / RESULTS_NAME, _Lines(answers))
+        await writer.replace(folder / FAILURES_NAME, _Lines(failures))
+    except OSError as error:
+        if isinstance(error, HoldfastError):
+            raise
+        raise BatchError(
+            f"{folder}: the results cannot be written ({error.strerror}); they are safe in the journal, run again"
+        ) from error
+
+
+def _answer(item: AnsweredItem) -> _Row:
+    reply = item.reply
+    return {
+        "id": item.id,
+        "line": item.line,
+        "status": "answered",
+        "text": reply.text,
+        "citations": [{"source": citation.source, "heading": citation.heading} for citation in reply.citations],
+        "backend": reply.backend,
+        "model": reply.model,
+        "disposition": reply.disposition,
+        "attempts": reply.attempts,
+        "queue_s": reply.queue_s,
+        "backend_s": reply.backend_s,
+        "elapsed_s": item.elapsed_s,
+        "input_tokens": reply.usage.input_tokens,
+        "output_tokens": reply.usage.output_tokens,
+    }
+
+
+def _failure(item: FailedItem) -> _Row:
+    return {
+        "id": item.id,
+        "line": item.line,
+        "status": "failed" if item.elapsed_s is not None else "rejected",
+        "kind": item.failure.kind,
+        "reason": item.failure.reason,
+        "elapsed_s": item.elapsed_s,
+    }
+
+
+class _Lines:
+    """The content of one file; iterating it again starts at its first line."""
+
+    def __init__(self, rows_after: _RowsAfter) -> None:
+        self._rows_after = rows_after
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Pages(self._rows_after)
+
+
+class _Pages:
+    # A class and not an async generator: those need a cleanup of their own when a write is given up half-way.
+    def __init__(self, rows_after: _RowsAfter) -> None:
+        self._rows_after = rows_after
+        self._line = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        rows = await self._rows_after(self._line)
+        if not rows:
+            raise StopAsyncIteration
+        self._line = rows[-1]["line"]
+        return b"".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows)
