@@ -186,25 +186,28 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 try:
-    import {module}
-except ImportError as error:
+    {statement}
+except (ImportError, SystemExit) as error:
     print(error)
 """
 
+PROGRAMS = {"cli": "from holdfast.__main__ import main; main()"}
+"""Driving adapters are not imported by users but started."""
 
-def test_adapter_without_its_extra_says_which_one_to_install(
-    modules: tuple[Module, ...], project: dict[str, Any]
-) -> None:
+
+def test_adapter_without_its_extra_says_which_one_to_install(root: Path, project: dict[str, Any]) -> None:
     extras = _packages_of_extras(project)
-    packages = [module for module in modules if re.fullmatch(r"holdfast\.adapters\.\w+", module.name)]
+    adapters = {path.name for path in (root / "holdfast" / "adapters").iterdir()} & set(extras)
     silent = [
-        module.name
-        for module in packages
-        if (extra := module.name.split(".")[-1]) in extras
-        and f"holdfast[{extra}]" not in _run(_WITHOUT.format(refused=extras[extra], module=module.name)).stdout
+        name
+        for name in sorted(adapters)
+        if f"holdfast[{name}]"
+        not in _run(
+            _WITHOUT.format(refused=extras[name], statement=PROGRAMS.get(name, f"import holdfast.adapters.{name}"))
+        ).stdout
     ]
 
-    assert packages
+    assert adapters
     assert silent == []
 
 

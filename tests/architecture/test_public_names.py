@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
-import pkgutil
-import types
+from collections.abc import Iterator
 
-import pytest
-
-import holdfast
 from tests.architecture.source import Module
 
-PACKAGES = ["holdfast"] + [
-    module.name for module in pkgutil.walk_packages(holdfast.__path__, prefix="holdfast.") if module.ispkg
-]
 
-
-def _listed(tree: ast.Module) -> list[str] | None:
-    for node in tree.body:
+def _listed(module: Module) -> list[str] | None:
+    for node in module.tree.body:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id="__all__")], value=value)
@@ -30,39 +22,67 @@ def _listed(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def test_all_in_every_module_is_there_and_names_nothing_twice(modules: tuple[Module, ...]) -> None:
-    listed = {module.name: _listed(module.tree) for module in modules}
+def _is_package(module: Module) -> bool:
+    return module.path.name == "__init__.py"
+
+
+def _defined(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield the names of functions and classes."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+
+
+def _reexported(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield the names that are imported from the product itself, those for type checkers included."""
+    for node in body:
+        if isinstance(node, ast.If):
+            yield from _reexported(node.body)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "holdfast":
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+def _public(names: Iterator[str]) -> set[str]:
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_every_module_lists_its_names_once(modules: tuple[Module, ...]) -> None:
+    listed = {module.name: _listed(module) for module in modules}
 
     assert [name for name, names in listed.items() if names is None] == []
     assert [name for name, names in listed.items() if names is not None and len(names) != len(set(names))] == []
 
 
-def test_all_in_every_module_names_what_the_module_defines_publicly(modules: tuple[Module, ...]) -> None:
-    wrong: list[str] = []
-    for module in modules:
-        if module.path.name in {"__init__.py", "__main__.py"}:
-            continue
-        defined = {
-            node.name
-            for node in module.tree.body
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        }
-        public = {name for name in defined if not name.startswith("_")}
-        wrong += [f"{module.name}: {name}" for name in sorted(public - set(_listed(module.tree) or []))]
-
-    assert wrong == []
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-def test_all_of_a_package_is_its_public_names(name: str) -> None:
-    package = importlib.import_module(name)
-    public = {
-        attribute
-        for attribute in dir(package)
-        if not attribute.startswith("_")
-        and not isinstance(getattr(package, attribute), types.ModuleType)
-        and attribute != "annotations"
+def test_every_module_lists_the_public_functions_and_classes_that_it_defines(modules: tuple[Module, ...]) -> None:
+    unlisted = {
+        module.name: missing
+        for module in modules
+        if (missing := _public(_defined(module.tree.body)) - set(_listed(module) or []))
     }
 
-    assert sorted(package.__all__) == sorted(public)
-    assert [listed for listed in package.__all__ if not hasattr(package, listed)] == []
+    assert unlisted == {}
+
+
+def test_every_package_lists_exactly_what_it_imports_from_its_modules(modules: tuple[Module, ...]) -> None:
+    different = {
+        module.name: sorted(different)
+        for module in modules
+        if _is_package(module)
+        and (
+            different := set(_listed(module) or [])
+            ^ (_public(_reexported(module.tree.body)) | _public(_defined(module.tree.body)))
+        )
+    }
+
+    assert different == {}
+
+
+def test_every_listed_name_is_there(modules: tuple[Module, ...]) -> None:
+    missing = [
+        f"{module.name}.{name}"
+        for module in modules
+        for name in _listed(module) or []
+        if not hasattr(importlib.import_module(module.name), name)
+    ]
+
+    assert missing == []
