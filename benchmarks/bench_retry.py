@@ -17,7 +17,7 @@ from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.retry import FailedAttempt
 
-# design.md, section 7, "retry policy evaluation": over the bare call.
+# What a retry may add to the bare call, and what one decision may take.
 _BUDGET_P50_US = 1.0
 _BUDGET_P99_US = 5.0
 

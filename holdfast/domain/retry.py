@@ -108,7 +108,7 @@ class Retry:
                 "the retry strategy allows no further one" if failed.may_be_retried else "no retry can help with this"
             )
         elif deadline is not None and delay_s >= (left_s := deadline.remaining_s()):
-            delay_s, stopped = None, f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
+            stopped = f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
         else:
             return delay_s
         attempts = "1 attempt" if failed.number == 1 else f"{failed.number} attempts"

@@ -4,8 +4,10 @@ Responsibility: decide, from one failed attempt, how long to wait before the nex
 Guarantees: never more than `max_attempts`; a back-off is never above `max_delay_s`; only a peer's own Retry-After makes
     a delay longer than that, and never by more than a tenth of what it asked for.
 Not responsible for: calling, sleeping and deadlines: see `holdfast.domain.retry`.
-Sources: AWS Architecture Blog, "Exponential Backoff And Jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/; Retry-After: RFC 9110, section 10.2.3.
+Sources: the jitters: AWS Architecture Blog, "Exponential Backoff And Jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/. The defaults: the standard mode of the
+    AWS SDKs as of 2026, https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html. Retry-After:
+    RFC 9110, section 10.2.3.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ class RetryPolicy:
     """Exponential back-off with jitter, which obeys a peer's Retry-After.
 
     Args:
-        max_attempts: attempts in all, the first one included, from 1. Default 3, as in gRPC's and AWS's clients.
-        base_delay_s: seconds that double with each attempt, from 0. Default 0.05; unmeasured.
-        throttled_base_delay_s: the same, once the peer has pushed back. Default 1.0; unmeasured.
-        max_delay_s: seconds above which no back-off grows. Default 20.0, as in AWS's clients.
+        max_attempts: attempts in all, the first one included, from 1. Default 3, as in the AWS SDKs.
+        base_delay_s: seconds that double with each attempt, from 0. Default 0.05, as in the AWS SDKs.
+        throttled_base_delay_s: the same, after the peer pushed back. Default 1.0, as in the AWS SDKs.
+        max_delay_s: seconds above which no back-off grows. Default 20.0, as in the AWS SDKs.
         max_retry_after_s: seconds of Retry-After above which it is better to give up. Default 60.0; unmeasured.
-        jitter: how a back-off is spread. Default full, which the source found to need the fewest calls.
+        jitter: how a back-off is spread. Default full, as in the AWS SDKs.
 
     Raises:
         ConfigurationError: if a value is out of its range, or the base is above the maximum.

@@ -37,8 +37,9 @@ _RETRY_FAILURES = tenacity.retry_if_exception_type()
 class TenacityStrategy:
     """Lets tenacity's objects decide after each failed attempt.
 
-    The last error surfaces as it is, as with tenacity's ``reraise=True``. A plain callable is taken at its word: it
-    must be synchronous, return what tenacity expects of it, and look at failures only.
+    The last error surfaces as it is, as with tenacity's ``reraise=True``; a `TryAgain` is retried whatever `retry`
+    says. A plain callable is taken at its word: it must be synchronous, return what tenacity expects of it, and look at
+    failures only.
 
     Args:
         stop: when to give up; there is no default, because tenacity's is never.
@@ -47,7 +48,8 @@ class TenacityStrategy:
         max_retry_after_s: seconds of Retry-After above which to give up. Default 60.0, as in `RetryPolicy`.
 
     Raises:
-        ConfigurationError: if a part is asynchronous, or `retry` would retry a success, which it is never asked about.
+        ConfigurationError: if a part is asynchronous, if `retry` would retry a success, which it is never asked about,
+            or if `max_retry_after_s` is negative or not finite.
 
     Example:
         >>> from tenacity import stop_after_attempt, stop_after_delay, wait_exponential_jitter
@@ -81,7 +83,7 @@ class TenacityStrategy:
             )
         if not (math.isfinite(max_retry_after_s) and max_retry_after_s >= 0):
             raise ConfigurationError(
-                f"must be at least 0, not {max_retry_after_s!r}", path="tenacity.max_retry_after_s"
+                f"must be a finite number of at least 0, not {max_retry_after_s!r}", path="tenacity.max_retry_after_s"
             )
         # Never called: it holds the three, and is what a custom rule finds as `retry_state.retry_object`.
         self._retrying = tenacity.Retrying(retry=retry, stop=stop, wait=wait)
