@@ -6,7 +6,6 @@ What the folders import of each other is held by the contracts in pyproject.toml
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
