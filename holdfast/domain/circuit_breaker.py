@@ -1,0 +1,272 @@
+"""Leaves a failing peer alone for a while, and finds out carefully whether it is well again.
+
+Responsibility: admit or refuse each call, and learn from how it ended.
+Guarantees: an open breaker always ends by time; at most one probe is in flight; every permit settles exactly once, also
+    under cancellation; the result of an earlier generation changes nothing but the totals; nothing runs in the
+    background, so a breaker that nobody asks costs nothing.
+Not responsible for: when to trip (the `TripPolicy` port), retries, and time limits of calls.
+Sources: M. Nygard, "Release It!", chapter 5; failsafe-go `circuitbreaker`; resilience4j `CircuitBreakerStateMachine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, assert_never
+
+import anyio
+
+from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
+from holdfast.domain.breaker_states import Closed, Disabled, ForcedOpen, HalfOpen, MetricsOnly, Move, Open, State
+from holdfast.domain.compose import Policy
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.opening_time import OpeningTime
+from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
+from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.ports.clock import Clock
+from holdfast.ports.errors import BreakerOpenError, DeadlineExceededError
+from holdfast.ports.outcome import Outcome, Verdict
+from holdfast.ports.statistics import BreakerStatistics
+from holdfast.ports.trip import TripPolicy
+
+__all__ = ["BreakerConfig", "BreakerMode", "CircuitBreaker", "Permit"]
+
+T = TypeVar("T")
+
+_NOT_JUDGED: Final = Verdict(outcome=Outcome.IGNORED)
+_CUT_AT_DEADLINE: Final = Verdict(outcome=Outcome.FAILURE)
+
+
+class Permit:
+    """The right to make one call. Its identity is its id; hand it back with `CircuitBreaker.settle`."""
+
+    __slots__ = ("admitted_at_s", "generation")
+
+    def __init__(self, generation: int, admitted_at_s: float) -> None:
+        self.generation = generation
+        self.admitted_at_s = admitted_at_s
+
+
+class CircuitBreaker:
+    """Guards the calls to one peer.
+
+    Args:
+        name: what errors and statistics call it.
+        config: see `BreakerConfig`.
+        clock: monotonic time.
+        random: returns a number in [0, 1); called once for each opening.
+        trip_policy: when to open; None for `RateTripPolicy(config)`. The breaker owns it alone.
+        classify: what an error of the work means.
+
+    Example:
+        >>> from holdfast.testing import ManualClock
+        >>> clock = ManualClock()
+        >>> breaker = CircuitBreaker("echo", BreakerConfig(failures_in_row=1), clock=clock, random=lambda: 1.0)
+        >>> breaker.settle(breaker.acquire(), Verdict(outcome=Outcome.FAILURE))
+        >>> breaker.statistics().state, breaker.try_acquire()
+        (<BreakerState.OPEN: 'open'>, None)
+        >>> clock.advance(5.0)
+        >>> breaker.statistics().state
+        <BreakerState.HALF_OPEN: 'half_open'>
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: BreakerConfig = BreakerConfig(),
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        trip_policy: TripPolicy | None = None,
+        classify: Classifier = classify,
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._clock = clock
+        self._trip_policy = trip_policy if trip_policy is not None else RateTripPolicy(config)
+        self._classify = classify
+        self._opening_time = OpeningTime(config, random)
+        self._in_flight: set[Permit] = set()
+        self._admitted = self._refused = 0
+        self._succeeded = self._failed = self._slow = self._rejected_by_peer = self._ignored = 0
+        self._opened = self._would_have_opened = 0
+        self._generation = 0
+        self._state: State
+        self.switch_to(config.mode)
+
+    async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
+        """Return what `work` returns, unless the breaker refuses.
+
+        Args:
+            work: the call to the peer.
+            deadline: of the whole request; whoever set it cancels the work then.
+
+        Raises:
+            BreakerOpenError: if the call is not admitted; `work` has not begun.
+            Exception: whatever `work` raises, the same object.
+
+        Cancellation: counts as nothing and leaves nothing behind, unless the deadline has passed: then the peer was
+            too slow for it, and the call counts as a failure (adr/0011).
+        """
+        permit = self.acquire()
+        verdict, error = _NOT_JUDGED, None
+        try:
+            result = await work()
+            verdict = SUCCEEDED
+        except Exception as raised:
+            verdict, error = self._classify(raised), raised
+            raise
+        except BaseException as raised:
+            if deadline is not None and _is_cancellation(raised) and deadline.has_passed():
+                verdict, error = _CUT_AT_DEADLINE, DeadlineExceededError()
+            raise
+        else:
+            return result
+        finally:
+            self.settle(permit, verdict, error=error)
+            error = None  # or this frame and the error's traceback would keep each other alive
+
+    def acquire(self) -> Permit:
+        """Return a permit for one call; settle it in every case.
+
+        Raises:
+            BreakerOpenError: if the breaker refuses; `retry_after_s` is None when it depends on a probe or an operator.
+
+        Complexity: O(1).
+        """
+        permit = self.try_acquire()
+        if permit is None:
+            retry_after_s = self._state.retry_after_s(self._clock.monotonic_s())
+            raise BreakerOpenError(breaker=self.name, retry_after_s=retry_after_s)
+        return permit
+
+    def try_acquire(self) -> Permit | None:
+        """Return a permit for one call, or None if the breaker refuses."""
+        now_s = self._clock.monotonic_s()
+        if not self._state_at(now_s).admit(now_s):
+            self._refused += 1
+            return None
+        permit = Permit(self._generation, now_s)
+        self._in_flight.add(permit)
+        self._admitted += 1
+        return permit
+
+    def settle(self, permit: Permit, verdict: Verdict, *, error: Exception | None = None) -> None:
+        """Say how the call of `permit` ended.
+
+        A success that took `slow_after_s` or longer, counted from when the permit was given, is slow. A permit that is
+        settled already, or is another breaker's, changes nothing.
+
+        Args:
+            permit: from `acquire` or `try_acquire`.
+            verdict: how it ended; `retry_after_s` makes an opening that it causes at least so long.
+            error: what it raised, for the trip policy.
+
+        Complexity: O(1).
+        """
+        try:
+            self._in_flight.remove(permit)
+        except KeyError:
+            return
+        now_s = self._clock.monotonic_s()
+        outcome = verdict.outcome
+        slow_after_s = self._config.slow_after_s
+        if outcome is Outcome.SUCCESS and slow_after_s is not None and now_s - permit.admitted_at_s >= slow_after_s:
+            outcome = Outcome.SLOW
+        self._count(outcome)
+        state = self._state_at(now_s)
+        if permit.generation != self._generation:
+            return
+        if outcome is Outcome.IGNORED:
+            state.give_back()
+        else:
+            self._make(state.settle(outcome, now_s=now_s, error=error), now_s, verdict)
+
+    def switch_to(self, mode: BreakerMode) -> None:
+        """Let `mode` decide from now on. AUTOMATIC begins closed, with an empty window."""
+        now_s = self._clock.monotonic_s()
+        match mode:
+            case BreakerMode.AUTOMATIC:
+                self._make(Move.CLOSE, now_s)
+            case BreakerMode.FORCED_OPEN:
+                self._enter(ForcedOpen())
+            case BreakerMode.DISABLED:
+                self._enter(Disabled())
+            case BreakerMode.METRICS_ONLY:
+                self._enter(MetricsOnly(self._trip_policy, now_s=now_s))
+            case _:
+                assert_never(mode)
+
+    def statistics(self) -> BreakerStatistics:
+        """Return the totals since the breaker was made, and its state now."""
+        return BreakerStatistics(
+            name=self.name,
+            state=self._state_at(self._clock.monotonic_s()).name,
+            generation=self._generation,
+            in_flight=len(self._in_flight),
+            admitted=self._admitted,
+            refused=self._refused,
+            succeeded=self._succeeded,
+            failed=self._failed,
+            slow=self._slow,
+            rejected_by_peer=self._rejected_by_peer,
+            ignored=self._ignored,
+            opened=self._opened,
+            would_have_opened=self._would_have_opened,
+        )
+
+    def _state_at(self, now_s: float) -> State:
+        # A state that ended while nobody asked has led on at the moment it ended, not now.
+        while now_s >= self._state.ends_at_s:
+            self._make(self._state.move_at_end, self._state.ends_at_s)
+        return self._state
+
+    def _make(self, move: Move, now_s: float, cause: Verdict | None = None) -> None:
+        match move:
+            case Move.STAY:
+                pass
+            case Move.OPEN:
+                self._opened += 1
+                self._enter(Open(until_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)))
+            case Move.HALF_OPEN:
+                self._enter(HalfOpen(self._config))
+            case Move.CLOSE:
+                self._opening_time.close(now_s=now_s)
+                self._enter(Closed(self._trip_policy, now_s=now_s))
+            case Move.NOTE_OPENING:
+                self._would_have_opened += 1
+            case _:
+                assert_never(move)
+
+    def _enter(self, state: State) -> None:
+        self._generation += 1
+        self._state = state
+
+    def _count(self, outcome: Outcome) -> None:
+        match outcome:
+            case Outcome.SUCCESS:
+                self._succeeded += 1
+            case Outcome.FAILURE:
+                self._failed += 1
+            case Outcome.SLOW:
+                self._slow += 1
+            case Outcome.REJECTED_BY_PEER:
+                self._rejected_by_peer += 1
+            case Outcome.IGNORED:
+                self._ignored += 1
+            case _:
+                assert_never(outcome)
+
+
+def _is_cancellation(raised: BaseException) -> bool:
+    if isinstance(raised, GeneratorExit):
+        # A coroutine that is closed, possibly where no event loop runs that could be asked what a cancellation is.
+        return False
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(raised, BaseExceptionGroup):
+        # What a trio nursery makes of a cancellation; isinstance cannot tell pyright what the group holds.
+        _, others = raised.split(cancelled)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return others is None
+    return isinstance(raised, cancelled)
+
+
+_: Final[type[Policy]] = CircuitBreaker

@@ -1,0 +1,61 @@
+"""How long a breaker stays open.
+
+Responsibility: the length of the next opening.
+Guarantees: never above `max_open_s`, and always above zero, so that every opening ends by time.
+Not responsible for: waiting; a breaker compares the time when it is asked.
+Sources: exponential back-off with equal jitter: AWS Architecture Blog, "Exponential Backoff And Jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/; forgetting: gRFC A50 and Envoy outlier
+    detection; Retry-After: RFC 9110, section 10.2.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from holdfast.domain.breaker_config import BreakerConfig
+from holdfast.ports.outcome import Verdict
+
+__all__ = ["OpeningTime"]
+
+
+class OpeningTime:
+    """Doubles from one opening to the next, and forgets earlier openings while the breaker is closed.
+
+    Args:
+        config: `open_s`, `max_open_s` and `forget_opening_s` are read.
+        random: returns a number in [0, 1); called once for each opening.
+    """
+
+    __slots__ = ("_closed_at_s", "_config", "_earlier", "_random")
+
+    def __init__(self, config: BreakerConfig, random: Callable[[], float]) -> None:
+        self._config = config
+        self._random = random
+        self._earlier = 0
+        self._closed_at_s: float | None = None
+
+    def close(self, *, now_s: float) -> None:
+        """Begin to forget earlier openings: the breaker closed."""
+        self._closed_at_s = now_s
+
+    def next_s(self, *, now_s: float, cause: Verdict | None) -> float:
+        """Return how many seconds the opening that begins now lasts, and remember it.
+
+        Args:
+            now_s: when it begins.
+            cause: the verdict that caused it, None when a probe did not come back. It lasts at least as long as the
+                peer asked for, unless `max_open_s` is shorter.
+        """
+        config = self._config
+        if self._closed_at_s is not None:
+            forgotten = (now_s - self._closed_at_s) // config.forget_opening_s
+            self._earlier = max(0, self._earlier - int(forgotten))
+            self._closed_at_s = None
+        longest_s = min(config.max_open_s, math.ldexp(config.open_s, self._earlier))
+        if longest_s < config.max_open_s:
+            self._earlier += 1
+        uniform = self._random()
+        own_s = longest_s * (0.5 + 0.5 * uniform)
+        asked_s = cause.least_delay_s(uniform) if cause is not None else 0.0
+        return min(config.max_open_s, max(own_s, asked_s))
