@@ -41,7 +41,11 @@ class BufferStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStatistics:
-    """`leased + idle + creating <= max_size`; `created = closed + leased + idle + closing`."""
+    """`leased + idle + creating + closing <= max_size`; `created = closed + leased + idle + closing`.
+
+    A resource that is being validated or reset counts as leased. `leases` were granted to callers; `timeouts` and
+    `refused` are callers who got none; `failures` are calls of the provider that raised or took too long.
+    """
 
     leased: int
     idle: int
@@ -54,6 +58,7 @@ class PoolStatistics:
     leases: int
     timeouts: int
     refused: int
+    failures: int
 
 
 class BreakerState(enum.StrEnum):
