@@ -12,6 +12,8 @@ LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
 REFERENCE = re.compile(r"`(?P<path>(?:tests|benchmarks|holdfast|scripts|examples|adr)/[\w./-]+)(?:::(?P<test>\w+))?`")
 
+LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")
+
 
 def _section(text: str, heading: str) -> str:
     """Return what stands under a level-two heading."""
@@ -57,6 +59,18 @@ def test_everything_that_a_document_refers_to_exists(root: Path, committed: tupl
     ]
 
     assert missing == []
+
+
+def test_every_link_of_a_document_leads_somewhere(root: Path, committed: tuple[Path, ...]) -> None:
+    broken = [
+        f"{document.relative_to(root)}: {match['path']}"
+        for document in committed
+        if document.suffix == ".md"
+        for match in LINK.finditer(document.read_text())
+        if not (document.parent / match["path"]).exists()
+    ]
+
+    assert broken == []
 
 
 def test_each_decision_has_its_sections_in_order(root: Path) -> None:
