@@ -12,9 +12,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["search_terms"]
+__all__ = ["MAX_SEARCH_TERMS", "search_terms"]
 
-# Articles, pronouns, auxiliaries, prepositions and question words, and what an apostrophe leaves of them (don't: don, t).
+MAX_SEARCH_TERMS: Final = 24
+"""Different words of one query that are searched for; a full-text search costs time for each; unmeasured."""
+
+# Articles, pronouns, auxiliaries, prepositions and question words, and what an apostrophe leaves (don't: don, t).
 _CARRY_NO_MEANING: Final = frozenset(
     """
     a about an and any are as at be been being but by can could d did do does doesn doing don for from get gets had has
@@ -28,11 +31,11 @@ _CARRY_NO_MEANING: Final = frozenset(
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
-def search_terms(text: str, *, limit: int) -> tuple[str, ...]:
+def search_terms(text: str, *, limit: int = MAX_SEARCH_TERMS) -> tuple[str, ...]:
     """Return the first `limit` different words of `text` that carry meaning, in lower case.
 
     Example:
-        >>> search_terms("Why does pybreaker not own the half_open state?", limit=8)
+        >>> search_terms("Why does pybreaker not own the half_open state?")
         ('pybreaker', 'own', 'half', 'open', 'state')
     """
     terms: dict[str, None] = {}

@@ -5,9 +5,9 @@ Guarantees: a clock that passes can drive every mechanism.
 Not responsible for: how precise it is; a sleep may end up to one tick (1 ms) early, as timers of event loops do.
 """
 
+# ruff: noqa: D102 - a test's name is its docstring
 from __future__ import annotations
 
-# ruff: noqa: D102 - a test's name is its docstring
 import anyio
 import pytest
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.ports.search_terms import search_terms
+from holdfast.ports.search_terms import MAX_SEARCH_TERMS, search_terms
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,12 @@ from holdfast.ports.search_terms import search_terms
     ],
 )
 def test_search_terms_of_a_text_are_its_meaningful_words(text: str, expected: tuple[str, ...]) -> None:
-    assert search_terms(text, limit=16) == expected
+    assert search_terms(text) == expected
 
 
 def test_search_terms_more_than_the_limit_keeps_the_first() -> None:
     assert search_terms("one two three", limit=2) == ("one", "two")
+
+
+def test_search_terms_of_a_long_text_are_bounded() -> None:
+    assert len(search_terms(" ".join(f"word{number}" for number in range(1000)))) == MAX_SEARCH_TERMS
