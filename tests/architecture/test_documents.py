@@ -83,7 +83,7 @@ def test_each_decision_opens_with_number_title_status_and_date(root: Path) -> No
     wrong = [
         path.name
         for path in _decisions(root)
-        if not re.match(rf"# {path.name[:4]}(?:\.|:| –) .+\n\nStatus: \w+, \d{{4}}-\d\d-\d\d\n\n## ", path.read_text())
+        if not re.match(rf"# {path.name[:4]}\. .+\n\nStatus: \w+, \d{{4}}-\d\d-\d\d\n\n## ", path.read_text())
     ]
 
     assert wrong == []

@@ -5,22 +5,35 @@ from __future__ import annotations
 from random import Random
 from typing import assert_never, assert_type
 
-from holdfast.domain.buffer import MemorySafeBuffer
-from holdfast.domain.circuit_breaker import CircuitBreaker
-from holdfast.domain.compose import Policy, compose
-from holdfast.domain.deadline import Deadline
-from holdfast.domain.map_bounded import Err, Ok, map_bounded
-from holdfast.domain.pool import AsyncResourcePool
-from holdfast.domain.retry import Retry
-from holdfast.domain.timeout import Timeout
+from holdfast import (
+    AsyncResourcePool,
+    CircuitBreaker,
+    Completion,
+    Deadline,
+    Err,
+    InferenceBackend,
+    MemorySafeBuffer,
+    Message,
+    Ok,
+    Outcome,
+    Policy,
+    Prompt,
+    Reply,
+    Request,
+    Retry,
+    Role,
+    Settings,
+    Timeout,
+    compose,
+    map_bounded,
+    open_orchestrator,
+)
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, ConfigurationError, PoolTimeoutError
-from holdfast.ports.inference import Completion, InferenceBackend, Message, Prompt, Role
-from holdfast.ports.outcome import Outcome
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Passage, Retriever
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
-from holdfast.ports.service import Disposition, Reply, Request, Service
+from holdfast.ports.service import Disposition, Service
 from holdfast.ports.trip import TripPolicy
 
 
@@ -134,6 +147,11 @@ async def a_reply_says_what_happened(service: Service) -> None:
             pass
         case _:
             assert_never(reply.disposition)
+
+
+async def names_that_are_loaded_late_keep_their_types(settings: Settings) -> None:
+    async with open_orchestrator(settings, backends={"echo": Echo()}) as service:
+        assert_type(await service.submit(Request(messages=())), Reply)
 
 
 def errors_carry_their_numbers(error: BreakerOpenError | PoolTimeoutError | ConfigurationError) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from random import Random
 
-from holdfast.domain.buffer import MemorySafeBuffer
-from holdfast.domain.circuit_breaker import CircuitBreaker
-from holdfast.domain.compose import compose
-from holdfast.domain.map_bounded import map_bounded
-from holdfast.domain.retry import Retry
-from holdfast.domain.timeout import Timeout
+from holdfast import (
+    CircuitBreaker,
+    Completion,
+    InferenceBackend,
+    MemorySafeBuffer,
+    Message,
+    Outcome,
+    Prompt,
+    Request,
+    Retry,
+    Role,
+    Timeout,
+    compose,
+    map_bounded,
+)
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError
-from holdfast.ports.inference import Completion, InferenceBackend, Message, Prompt, Role
-from holdfast.ports.outcome import Outcome
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
-from holdfast.ports.service import Request
 from holdfast.ports.trip import TripPolicy
 
 
