@@ -17,15 +17,17 @@ T = TypeVar("T")
 class ResourceProvider(Protocol[T]):
     """Makes, checks, resets and closes the resources of one pool.
 
-    Ordering: the calls about one resource never overlap; those about different resources may. Cancellation: each method
-    may be cancelled; the pool then treats the resource as broken and closes it. Errors: `create` may raise any
-    Exception, which reaches the callers that wait; whatever the other methods raise makes the pool discard the
-    resource.
+    Ordering: the calls about one resource never overlap, except that `close` does not wait for a user who keeps the
+    resource beyond the closing of its pool; those about different resources may overlap. Cancellation: each call is
+    cancelled when it takes too long, and each but `close` when the pool closes; a `create` that is cancelled leaves
+    nothing open, and the resource of any other cancelled call is closed. Errors: `create` may raise any Exception,
+    which reaches the callers that wait; whatever `validate` or `reset` raises makes the pool close the resource;
+    whatever `close` raises is counted.
     """
 
     @property
     def resettable(self) -> bool:
-        """Whether a resource whose user was cancelled in mid-operation can be made good again by `reset`."""
+        """Whether `reset` makes a resource good again whose user was cancelled or failed; the same at all times."""
         ...
 
     async def create(self) -> T:
@@ -37,9 +39,9 @@ class ResourceProvider(Protocol[T]):
         ...
 
     async def reset(self, resource: T) -> None:
-        """Bring a used resource back to its first state."""
+        """Bring a used resource back to its first state; called only if `resettable`."""
         ...
 
     async def close(self, resource: T) -> None:
-        """Release it for good."""
+        """Release it for good, in whatever state it is."""
         ...
