@@ -39,8 +39,8 @@ class State:
     name: ClassVar[BreakerState]
     move_at_end: ClassVar[Move] = Move.STAY
 
-    def __init__(self) -> None:
-        self.ends_at_s = math.inf
+    def __init__(self, *, ends_at_s: float = math.inf) -> None:
+        self.ends_at_s = ends_at_s
 
     def admit(self, now_s: float) -> bool:
         """Return whether a call may begin now, and take note of it."""
@@ -117,18 +117,14 @@ class Open(State):
     name = BreakerState.OPEN
     move_at_end = Move.HALF_OPEN
 
-    def __init__(self, *, until_s: float) -> None:
-        super().__init__()
-        self.ends_at_s = until_s
-
     def admit(self, now_s: float) -> bool:
         """Refuse."""
         del now_s
         return False
 
     def retry_after_s(self, now_s: float) -> float | None:
-        """Return how long it will stay open."""
-        return self.ends_at_s - now_s
+        """Return how long it will stay open, 0.0 if that ended since the call was refused."""
+        return max(0.0, self.ends_at_s - now_s)
 
 
 class HalfOpen(State):

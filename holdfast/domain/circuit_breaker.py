@@ -226,7 +226,7 @@ class CircuitBreaker:
                 pass
             case Move.OPEN:
                 self._opened += 1
-                self._enter(Open(until_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)))
+                self._enter(Open(ends_at_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)))
             case Move.HALF_OPEN:
                 self._enter(HalfOpen(self._config))
             case Move.CLOSE:

@@ -133,3 +133,26 @@ async def test_breaker_backend_in_an_outage_meets_one_probe_at_a_time() -> None:
 
     assert most == 1
     assert breaker.statistics().opened > 1
+
+
+@pytest.mark.parametrize(("tells_the_deadline", "calls"), [(True, 10), (False, 100)])
+async def test_breaker_backend_hangs_is_asked_ten_times_if_the_deadline_counts_and_every_time_if_not(
+    tells_the_deadline: bool, calls: int
+) -> None:
+    clock, asked = VirtualClock(), 0
+    breaker = CircuitBreaker("hangs", clock=clock, random=lambda: 0.5)
+
+    async def hang() -> None:
+        nonlocal asked
+        asked += 1
+        await anyio.sleep_forever()
+
+    for _ in range(100):
+        deadline = Deadline.after(2.0, clock)
+        with anyio.move_on_after(2.0):
+            try:
+                await breaker.call(hang, deadline=deadline if tells_the_deadline else None)
+            except BreakerOpenError:
+                await clock.sleep(2.0)
+
+    assert asked == calls

@@ -209,6 +209,22 @@ def test_acquire_open_raises_a_fresh_error_with_the_time_left(clock: ManualClock
     assert (breaker.statistics().refused, breaker.statistics().in_flight) == (2, 0)
 
 
+def test_acquire_open_time_ends_while_it_refuses_never_asks_for_less_than_no_time() -> None:
+    class Ticking(ManualClock):
+        def monotonic_s(self) -> float:
+            self.advance(1.5)
+            return super().monotonic_s()
+
+    breaker = open_breaker(Ticking())
+    for _ in range(2):
+        breaker.try_acquire()
+
+    with pytest.raises(BreakerOpenError) as caught:
+        breaker.acquire()
+
+    assert caught.value.retry_after_s == 0.0
+
+
 def test_try_acquire_open_returns_none_and_counts_a_refusal(clock: ManualClock) -> None:
     breaker = open_breaker(clock)
 
