@@ -1,0 +1,107 @@
+"""What every `InferenceBackend` must do.
+
+Responsibility: the contract of `holdfast.ports.inference`, as tests.
+Guarantees: a backend that passes can be pooled, retried, cancelled and called by many at once.
+Not responsible for: how good its answers are.
+"""
+
+# ruff: noqa: D102 - a test's name is its docstring
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Final
+
+import anyio
+import pytest
+
+from holdfast.ports.errors import BackendError
+from holdfast.ports.inference import Citation, InferenceBackend, Message, Parameters, Prompt, ResponseFormat, Role
+from holdfast.ports.retrieval import Passage
+from holdfast.testing.cancellation import sweep_cancellation
+
+__all__ = ["InferenceBackendContract"]
+
+
+def _prompt(question: str, passages: tuple[Passage, ...] = ()) -> Prompt:
+    return Prompt(messages=(Message(role=Role.USER, content=question),), passages=passages)
+
+
+_PASSAGES: Final = (
+    Passage(source="pool.md", heading="Leases", text="A lease goes to the waiter that came first.", score=2.0),
+    Passage(source="breaker.md", heading="Probes", text="A probe closes the breaker.", score=1.0),
+)
+_QUESTION: Final = _prompt("Who gets a lease of the pool?", _PASSAGES)
+_HOSTILE: Final = {
+    "empty": _prompt(""),
+    "nul and surrogate": _prompt("a\x00b \ud800", (Passage(source="\x00", heading="", text="\x00 \ud800", score=0.0),)),
+    "megabyte question": _prompt("lease " * 170_000, _PASSAGES),
+    "empty passage": _prompt("lease?", (Passage(source="", heading="", text="", score=0.0),)),
+    "not a score": _prompt("lease?", tuple(replace(passage, score=float("nan")) for passage in _PASSAGES)),
+}
+
+
+class InferenceBackendContract:
+    """Subclass it as ``Test…`` with a fixture ``backend``; mark the subclass ``real_time`` if it uses sockets."""
+
+    pytestmark = pytest.mark.anyio
+
+    async def test_complete_a_question_gives_an_answer_and_its_model(self, backend: InferenceBackend) -> None:
+        completion = await backend.complete(_QUESTION)
+
+        assert completion.text
+        assert completion.model
+        assert completion.usage.input_tokens >= 0
+        assert completion.usage.output_tokens >= 0
+
+    async def test_complete_cites_only_passages_of_the_prompt_each_once(self, backend: InferenceBackend) -> None:
+        completion = await backend.complete(_QUESTION)
+
+        given = {Citation(source=passage.source, heading=passage.heading) for passage in _PASSAGES}
+        assert set(completion.citations) <= given
+        assert len(set(completion.citations)) == len(completion.citations)
+
+    async def test_complete_without_passages_answers_without_citations(self, backend: InferenceBackend) -> None:
+        completion = await backend.complete(_prompt("Who gets a lease of the pool?"))
+
+        assert completion.text
+        assert completion.citations == ()
+
+    async def test_complete_when_json_is_asked_for_gives_a_json_object(self, backend: InferenceBackend) -> None:
+        parameters = Parameters(response_format=ResponseFormat.JSON)
+
+        completion = await backend.complete(replace(_QUESTION, parameters=parameters))
+
+        assert isinstance(json.loads(completion.text), dict)
+
+    @pytest.mark.parametrize("prompt", list(_HOSTILE.values()), ids=list(_HOSTILE))
+    async def test_complete_any_prompt_answers_or_raises_a_backend_error(
+        self, backend: InferenceBackend, prompt: Prompt
+    ) -> None:
+        try:
+            completion = await backend.complete(prompt)
+        except BackendError:
+            return
+
+        assert isinstance(completion.text, str)
+
+    async def test_complete_many_at_once_are_all_answered(self, backend: InferenceBackend) -> None:
+        answered: list[str] = []
+
+        async def ask() -> None:
+            answered.append((await backend.complete(_QUESTION)).text)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(ask)
+
+        assert len(answered) == 20
+
+    async def test_complete_cancelled_at_any_checkpoint_can_be_called_again(self, backend: InferenceBackend) -> None:
+        async def scenario() -> None:
+            await backend.complete(_QUESTION)
+
+        async def check() -> None:
+            assert (await backend.complete(_QUESTION)).text
+
+        assert await sweep_cancellation(scenario, check) > 0

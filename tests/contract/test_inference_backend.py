@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+
+from holdfast.adapters.inference.scripted import ScriptedBackend
+from holdfast.ports.inference import InferenceBackend
+from holdfast.testing import VirtualClock
+from holdfast.testing.contracts.inference_backend import InferenceBackendContract
+
+
+class TestScriptedBackend(InferenceBackendContract):
+    @pytest.fixture
+    def backend(self) -> InferenceBackend:
+        return ScriptedBackend.repeating("scripted", '{"answer": "yes"}', delay_s=1.0, clock=VirtualClock())
