@@ -18,6 +18,7 @@ __all__ = [
     "BufferStatistics",
     "DeduplicationStatistics",
     "Health",
+    "LatencyStatistics",
     "LimitStatistics",
     "PoolStatistics",
     "ServiceState",
@@ -96,16 +97,26 @@ class BreakerStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeduplicationStatistics:
-    """`requests = called + joined + cached`; `saved` is the share of requests that called nothing, 0-1."""
+    """`requests = called + joined + cached`; `called = in_flight + completed + failed + abandoned`.
+
+    Also, `completed = entries + expired + evicted + oversized`. `abandoned` calls were cancelled because nobody waited
+    for them any more; `expired`, `evicted` and `oversized` answers are not kept because of their age, for want of room,
+    or because one alone would exceed it.
+    """
 
     requests: int
     called: int
     joined: int
     cached: int
     in_flight: int
+    completed: int
+    failed: int
+    abandoned: int
     entries: int
     size_bytes: int
+    expired: int
     evicted: int
+    oversized: int
 
     @property
     def saved_ratio(self) -> float:
@@ -145,6 +156,21 @@ class BackendHealth:
     pool: PoolStatistics
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStatistics:
+    """How long the last requests took, from the door to the reply.
+
+    Args:
+        p50_s: median, in seconds; None before the first reply.
+        p99_s: 99th percentile, in seconds; None before the first reply.
+        buffer: where the durations are kept.
+    """
+
+    p50_s: float | None
+    p99_s: float | None
+    buffer: BufferStatistics
+
+
 class ServiceState(enum.StrEnum):
     """Whether the service takes requests."""
 
@@ -160,6 +186,7 @@ class Health:
     Args:
         state: whether requests are taken.
         uptime_s: seconds since the service was opened.
+        latency: how long the last requests that were answered took.
         admission: the queue at the door.
         deduplication: what duplicates saved.
         backends: one entry for each, in routing order.
@@ -167,6 +194,7 @@ class Health:
 
     state: ServiceState
     uptime_s: float
+    latency: LatencyStatistics
     admission: AdmissionStatistics
     deduplication: DeduplicationStatistics
     backends: tuple[BackendHealth, ...]

@@ -1,0 +1,35 @@
+"""The program: the command line in front of the application.
+
+Responsibility: the one place that puts a driving adapter and the application together.
+Guarantees: the application, with its settings and adapters, is imported only when a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.ports.application import Application
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from holdfast.adapters.cli.app import build_app  # noqa: PLC0415 - needs the extra
+    except ModuleNotFoundError as error:
+        sys.exit(f"holdfast: the command line needs {error.name!r}; install it with: pip install 'holdfast[cli]'")
+    build_app(_load)()
+
+
+def _load(arguments: Mapping[str, Any]) -> Application:
+    from holdfast.application.program import Program  # noqa: PLC0415 - loaded when a command needs it
+    from holdfast.application.settings import load_settings  # noqa: PLC0415 - likewise
+
+    return Program(load_settings(arguments=arguments))
+
+
+if __name__ == "__main__":
+    main()

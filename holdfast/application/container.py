@@ -1,0 +1,191 @@
+"""Wiring: which adapter stands behind each port.
+
+Responsibility: build every part once, from settings, and put the parts together into an orchestrator.
+Guarantees: each provider is a port, so a test replaces one in one line
+    (``container.clock.override(providers.Object(fake))``); it is asked while opening, never while requests run; an
+    adapter's module is imported only when its provider is called.
+Not responsible for: the order of the stages: see `holdfast.application.orchestrator`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from dependency_injector import containers, providers
+
+from holdfast.adapters.files.atomic_writer import AtomicFileWriter
+from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.adapters.system.clock import SystemClock
+from holdfast.application.orchestrator import Answer, Orchestrator, OrchestratorConfig
+from holdfast.application.routing import FallbackRouter, Route
+from holdfast.application.settings import (
+    ExtractiveSettings,
+    GuardSettings,
+    RetrievalSettings,
+    ScriptedSettings,
+    Settings,
+    load_settings,
+)
+from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.breaker_registry import BreakerRegistry
+from holdfast.domain.circuit_breaker import CircuitBreaker
+from holdfast.domain.concurrency_limit import ConcurrencyLimit
+from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.retry import Retry
+from holdfast.domain.timeout import Timeout
+from holdfast.ports.clock import Clock
+from holdfast.ports.inference import InferenceBackend
+from holdfast.ports.journal import BatchLedger
+from holdfast.ports.resource import ResourceProvider
+from holdfast.ports.retrieval import Retriever
+
+__all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A backend to be guarded.
+
+    Args:
+        provider: where its instances come from.
+        guard: what stands around it.
+    """
+
+    provider: ResourceProvider[InferenceBackend]
+    guard: GuardSettings
+
+
+def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncContextManager[Retriever | None]:
+    if settings.folder is None:
+        return nullcontext()
+    from holdfast.adapters.sqlite.fts_retriever import FtsRetriever  # noqa: PLC0415 - loaded when it is chosen
+
+    return FtsRetriever(settings.folder, include=settings.include, index=settings.index, clock=clock)
+
+
+def _backends(settings: Settings, clock: Clock) -> dict[str, Backend]:
+    return {
+        name: Backend(provider=_provider(name, chosen, clock), guard=chosen.guard or settings.guard)
+        for name, chosen in settings.backends.items()
+    }
+
+
+def _provider(
+    name: str, chosen: ExtractiveSettings | ScriptedSettings, clock: Clock
+) -> ResourceProvider[InferenceBackend]:
+    match chosen:
+        case ExtractiveSettings():
+            from holdfast.adapters.inference.extractive import ExtractiveBackend  # noqa: PLC0415 - as above
+
+            return SharedBackendProvider(ExtractiveBackend(name))
+        case ScriptedSettings():
+            from holdfast.adapters.inference.scripted import ScriptedBackend  # noqa: PLC0415 - as above
+
+            return SharedBackendProvider(
+                ScriptedBackend.repeating(name, chosen.reply, delay_s=chosen.delay_s, clock=clock)
+            )
+        case _:
+            assert_never(chosen)
+
+
+def _open_journal(path: Path) -> BatchLedger:
+    from holdfast.adapters.sqlite.journal import SqliteJournal  # noqa: PLC0415 - as above
+
+    return SqliteJournal(path)
+
+
+class Container(containers.DeclarativeContainer):
+    """The parts, by the name of their port.
+
+    Example:
+        >>> from holdfast.testing import ManualClock
+        >>> container = Container(settings=providers.Object(Settings()))
+        >>> with container.clock.override(providers.Object(ManualClock(now_s=7.0))):
+        ...     container.clock().monotonic_s()
+        7.0
+    """
+
+    settings = providers.Dependency(instance_of=Settings)
+    clock = providers.Singleton(SystemClock)
+    random = providers.Object(random.random)
+    retriever = providers.Factory(_open_retriever, settings.provided.retrieval, clock)
+    backends = providers.Factory(_backends, settings, clock)
+    journal = providers.Factory(_open_journal)
+    writer = providers.Factory(AtomicFileWriter, clock=clock)
+
+
+@asynccontextmanager
+async def open_orchestrator(
+    settings: Settings | None = None, *, backends: Mapping[str, InferenceBackend] | None = None
+) -> AsyncGenerator[Orchestrator]:
+    """Open everything that a request meets, and close it again in reverse order.
+
+    Args:
+        settings: what to build; None reads the usual sources.
+        backends: your own backends by name, in the order in which they are tried, in place of those in the settings.
+            Each serves concurrent calls, and is guarded by ``settings.guard``.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+
+    Cancellation: on the way out, running requests are cancelled and every resource is closed.
+    """
+    chosen = load_settings().settings if settings is None else settings
+    container = Container(settings=providers.Object(chosen))
+    if backends is not None:
+        own = {name: Backend(provider=SharedBackendProvider(backends[name]), guard=chosen.guard) for name in backends}
+        container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
+    async with open_container(container) as orchestrator:
+        yield orchestrator
+
+
+@asynccontextmanager
+async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
+    """Open the orchestrator that `container` describes, as `open_orchestrator` does.
+
+    For those who replace a port: override its provider first.
+    """
+    settings: Settings = container.settings()
+    clock: Clock = container.clock()
+    async with AsyncExitStack() as stack:
+        retriever = await stack.enter_async_context(container.retriever())
+        backends: Mapping[str, Backend] = container.backends()
+        breakers = BreakerRegistry(
+            lambda name: CircuitBreaker(name, backends[name].guard.breaker, clock=clock, random=container.random())
+        )
+        routes = [
+            Route(
+                retry=Retry(backend.guard.retry, clock=clock, random=container.random()),
+                breaker=breakers.get(name),
+                timeout=Timeout(backend.guard.attempt_timeout_s),
+                pool=await stack.enter_async_context(
+                    AsyncResourcePool(
+                        name, backend.provider, backend.guard.pool, clock=clock, random=container.random()
+                    )
+                ),
+            )
+            for name, backend in backends.items()
+        ]
+        deduplicator = await stack.enter_async_context(
+            Deduplicator[Answer](settings.deduplication, clock=clock, size_of=Answer.size_bytes)
+        )
+        yield Orchestrator(
+            router=FallbackRouter(routes),
+            retriever=retriever,
+            admission=AdmissionQueue(settings.admission, limit=ConcurrencyLimit(settings.max_in_flight), clock=clock),
+            deduplicator=deduplicator,
+            config=OrchestratorConfig(
+                timeout_s=settings.timeout_s,
+                max_request_bytes=settings.max_request_bytes,
+                max_passages=settings.retrieval.limit,
+                instance=secrets.token_hex(8),
+            ),
+            clock=clock,
+        )

@@ -1,0 +1,232 @@
+"""The wired path that every request takes.
+
+Responsibility: door → deduplicate → admit → retrieve → assemble → infer → post-process → deliver.
+Guarantees: the deadline is set once, at the door, and holds for everything behind it; identical requests share one
+    flight; a duplicate takes no admission slot; after any cancellation every count is back where it was.
+Not responsible for: building its parts: see `holdfast.application.container`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+
+import anyio
+
+from holdfast.application.routing import FallbackRouter
+from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
+from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.door import check_request
+from holdfast.domain.latency import RecentLatency
+from holdfast.domain.post_processing import post_process
+from holdfast.domain.prompt_assembly import assemble, retrieval_query
+from holdfast.domain.urgency import Urgency
+from holdfast.ports.clock import Clock
+from holdfast.ports.errors import ClosedError, DeadlineExceededError
+from holdfast.ports.inference import Citation, Usage
+from holdfast.ports.retrieval import Retriever
+from holdfast.ports.service import Disposition, Reply, Request, Service
+from holdfast.ports.statistics import Health, ServiceState
+
+__all__ = ["Answer", "Orchestrator", "OrchestratorConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestratorConfig:
+    """What the door and the stages need to know.
+
+    Args:
+        timeout_s: deadline of a request that names none, in seconds.
+        max_request_bytes: the largest request taken, its texts as UTF-8.
+        max_passages: passages retrieved for each request.
+        instance: begins every idempotency key, so that two processes never send the same one.
+    """
+
+    timeout_s: float
+    max_request_bytes: int
+    max_passages: int
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one flight brings home, for all who share it."""
+
+    text: str
+    backend: str
+    model: str
+    attempts: int
+    queue_s: float
+    backend_s: float
+    usage: Usage
+    citations: tuple[Citation, ...]
+
+    def size_bytes(self) -> int:
+        """Return about what it takes in memory."""
+        return sys.getsizeof(self.text) + sum(
+            sys.getsizeof(c.source) + sys.getsizeof(c.heading) for c in self.citations
+        )
+
+
+class Orchestrator:
+    """Answers requests along the one wired path. Open one with `holdfast.open_orchestrator`.
+
+    Args:
+        router: the backends.
+        retriever: where passages come from; None leaves that stage out.
+        admission: the queue at the door, with the limit behind it.
+        deduplicator: shares the answers of identical requests.
+        config: deadlines and bounds.
+        clock: monotonic time.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: FallbackRouter,
+        retriever: Retriever | None,
+        admission: AdmissionQueue,
+        deduplicator: Deduplicator[Answer],
+        config: OrchestratorConfig,
+        clock: Clock,
+    ) -> None:
+        self._router = router
+        self._retriever = retriever
+        self._admission = admission
+        self._deduplicator = deduplicator
+        self._config = config
+        self._clock = clock
+        self._opened_at_s = clock.monotonic_s()
+        self._latency = RecentLatency()
+        self._numbers = itertools.count(1)
+        self._state = ServiceState.READY
+        self._running: set[anyio.CancelScope] = set()
+        self._idle: anyio.Event | None = None
+
+    async def submit(self, request: Request) -> Reply:
+        """Return the reply to `request`.
+
+        Raises:
+            RequestError: the request is wrong as it stands.
+            RefusedError: it was not admitted, or every backend refuses; ``retry_after_s`` says when to come back.
+            DeadlineExceededError: its deadline passed first.
+            AttemptTimeoutError: the last attempt timed out.
+            BackendError: the last attempt failed.
+            RetrievalError: the documents cannot be read.
+            ClosedError: the orchestrator is draining.
+
+        Cancellation: the request leaves every queue and gives back what it holds; a flight that others share goes on.
+        """
+        if self._state is not ServiceState.READY:
+            raise ClosedError("the orchestrator")
+        arrived_s = self._clock.monotonic_s()
+        size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
+        timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
+        urgency = Urgency(request.priority, Deadline.after(timeout_s, self._clock))
+        with anyio.move_on_after(timeout_s) as scope:
+            self._running.add(scope)
+            try:
+                reply = await self._answer(request, size_bytes, urgency)
+                self._latency.record(self._clock.monotonic_s() - arrived_s)
+                return reply
+            finally:
+                self._running.remove(scope)
+                if self._idle is not None and not self._running:
+                    self._idle.set()
+        if not urgency.deadline.has_passed():  # only `drain` cancels a scope before its deadline
+            raise ClosedError("the orchestrator")
+        raise DeadlineExceededError(timeout_s=timeout_s)
+
+    def health(self) -> Health:
+        """Return what every mechanism counts, as one frozen snapshot."""
+        return Health(
+            state=self._state,
+            uptime_s=self._clock.monotonic_s() - self._opened_at_s,
+            latency=self._latency.statistics(),
+            admission=self._admission.statistics(),
+            deduplication=self._deduplicator.statistics(),
+            backends=tuple(route.health() for route in self._router.routes),
+        )
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.
+
+        Cancellation: stops waiting; the orchestrator stays closed to new requests.
+        """
+        self._state = ServiceState.DRAINING
+        if self._idle is None:
+            self._idle = anyio.Event()
+            if not self._running:
+                self._idle.set()
+        with anyio.move_on_after(timeout_s):
+            await self._idle.wait()
+        for scope in self._running:
+            scope.cancel()
+        await self._idle.wait()
+        self._state = ServiceState.CLOSED
+
+    async def _answer(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
+        if opts_out(request):
+            answer = await self._work(request, size_bytes, urgency)
+            return _reply(request, answer, Disposition.CALLED)
+        shared = await self._deduplicator.run(
+            DeduplicationKey.of(
+                tenant=request.tenant,
+                model=request.model,
+                messages=request.messages,
+                parameters=request.parameters,
+            ),
+            lambda flight: self._work(request, size_bytes, flight),
+            urgency=urgency,
+        )
+        return _reply(request, shared.value, shared.disposition)
+
+    async def _work(self, request: Request, size_bytes: int, urgency: Urgency) -> Answer:
+        queued_s = self._clock.monotonic_s()
+        permit = await self._admission.acquire(size_bytes=size_bytes, urgency=urgency)
+        try:
+            admitted_s = self._clock.monotonic_s()
+            passages = (
+                await self._retriever.retrieve(retrieval_query(request), limit=self._config.max_passages)
+                if self._retriever is not None
+                else ()
+            )
+            key = request.idempotency_key or f"{self._config.instance}-{next(self._numbers)}"
+            prompt = assemble(request, passages, idempotency_key=key)
+            asked_s = self._clock.monotonic_s()
+            routed = await self._router.complete(prompt, deadline=urgency.deadline)
+            answered_s = self._clock.monotonic_s()
+        finally:
+            self._admission.release(permit)
+        completion = post_process(routed.completion, request.parameters)
+        return Answer(
+            text=completion.text,
+            backend=routed.backend,
+            model=completion.model,
+            attempts=routed.attempts,
+            queue_s=admitted_s - queued_s,
+            backend_s=answered_s - asked_s,
+            usage=completion.usage,
+            citations=completion.citations,
+        )
+
+
+def _reply(request: Request, answer: Answer, disposition: Disposition) -> Reply:
+    return Reply(
+        text=answer.text,
+        backend=answer.backend,
+        model=answer.model,
+        disposition=disposition,
+        attempts=answer.attempts,
+        queue_s=answer.queue_s,
+        backend_s=answer.backend_s,
+        usage=answer.usage,
+        citations=answer.citations,
+        request_id=request.request_id,
+    )
+
+
+_: type[Service] = Orchestrator

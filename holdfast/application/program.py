@@ -1,0 +1,81 @@
+"""Holdfast as a whole program.
+
+Responsibility: implement the driving port `holdfast.ports.application.Application` from loaded settings.
+Guarantees: each call opens what it needs and closes it again; nothing is kept between calls.
+Not responsible for: arguments, signals and exit codes: a driving adapter does those.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from dependency_injector import providers
+
+from holdfast.application.batch import BatchRunner
+from holdfast.application.container import Container, open_container
+from holdfast.application.diagnosis import diagnose
+from holdfast.application.settings import LoadedSettings, Settings
+from holdfast.ports.application import Application, Diagnosis
+from holdfast.ports.journal import BatchSummary
+from holdfast.ports.service import Service
+
+__all__ = ["Program", "answer_fingerprint"]
+
+JOURNAL_NAME: Final = "journal.sqlite"
+
+
+class Program:
+    """Opens services and batches.
+
+    Args:
+        loaded: the settings, with their sources.
+    """
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+        self._container = Container(settings=providers.Object(loaded.settings))
+
+    @asynccontextmanager
+    async def open_service(self) -> AsyncGenerator[Service]:
+        """Open the orchestrator."""
+        async with open_container(self._container) as orchestrator:
+            yield orchestrator
+
+    @asynccontextmanager
+    async def open_batch(self, folder: Path) -> AsyncGenerator[BatchRunner]:
+        """Open the batch kept in `folder`, with an orchestrator behind it."""
+        async with self.open_service() as service:
+            yield BatchRunner(
+                service,
+                self._container.journal(folder / JOURNAL_NAME),
+                self._container.writer(),
+                output_folder=folder,
+                configuration=answer_fingerprint(self._loaded.settings),
+                clock=self._container.clock(),
+                config=self._loaded.settings.batch,
+            )
+
+    async def batch_summary(self, folder: Path) -> BatchSummary:
+        """Return the batch kept in `folder` in numbers."""
+        return await self._container.journal(folder / JOURNAL_NAME).summary()
+
+    async def diagnose(self) -> Diagnosis:
+        """Return settings, checks and free memory."""
+        return await diagnose(self._loaded, self._container)
+
+
+def answer_fingerprint(settings: Settings) -> str:
+    """Return what decides the answers, as canonical text; a batch is resumed only with the same.
+
+    Limits, time-outs and retries are left out: they decide whether there is an answer, not which.
+    """
+    backends = {name: chosen.model_dump(mode="json", exclude={"guard"}) for name, chosen in settings.backends.items()}
+    retrieval = settings.retrieval.model_dump(mode="json", exclude={"index"})
+    return json.dumps({"backends": list(backends.items()), "retrieval": retrieval}, sort_keys=True)
+
+
+_: type[Application] = Program

@@ -1,0 +1,133 @@
+"""Which backend answers, and what stands around each call.
+
+Responsibility: one route for each backend - retry { breaker → pool lease → attempt timeout → call } - and the fallback
+    from one route to the next.
+Guarantees: a caller's mistake is raised at once and tried nowhere else; when every route fails, the last real failure
+    surfaces, with a note for each of the others; no permit and no lease is held while a retry sleeps.
+Not responsible for: the deadline, which the door enforces, and admission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.domain.circuit_breaker import CircuitBreaker
+from holdfast.domain.compose import compose
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.retry import Retry
+from holdfast.domain.timeout import Timeout
+from holdfast.ports.errors import BackendRequestError, RefusedError, RequestError
+from holdfast.ports.inference import Completion, InferenceBackend, Prompt
+from holdfast.ports.statistics import BackendHealth
+
+__all__ = ["FallbackRouter", "Route", "Routed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A completion, and what it took to get it.
+
+    Args:
+        completion: what the backend said.
+        backend: which one said it.
+        attempts: calls made, over all backends.
+    """
+
+    completion: Completion
+    backend: str
+    attempts: int
+
+
+class _Tally:
+    __slots__ = ("attempts",)
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+
+class Route:
+    """One backend with everything that stands around it.
+
+    Args:
+        retry: outermost; sleeps without holding anything.
+        breaker: asked before each attempt.
+        timeout: how long one attempt may take once it has a lease.
+        pool: where the backend's instances come from; whoever opened it closes it.
+    """
+
+    def __init__(
+        self,
+        *,
+        retry: Retry,
+        breaker: CircuitBreaker,
+        timeout: Timeout,
+        pool: AsyncResourcePool[InferenceBackend],
+    ) -> None:
+        self._guard = compose(retry, breaker)
+        self._breaker = breaker
+        self._timeout = timeout
+        self._pool = pool
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self._breaker.name
+
+    async def complete(self, prompt: Prompt, *, deadline: Deadline, tally: _Tally) -> Completion:
+        """Return the backend's answer, counting each call in `tally`."""
+
+        async def attempt() -> Completion:
+            async with self._pool.lease() as lease:
+                tally.attempts += 1
+                return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
+
+        return await self._guard.call(attempt, deadline=deadline)
+
+    def health(self) -> BackendHealth:
+        """Return what breaker and pool count."""
+        return BackendHealth(name=self.name, breaker=self._breaker.statistics(), pool=self._pool.statistics())
+
+
+class FallbackRouter:
+    """Tries the routes in order until one answers.
+
+    Args:
+        routes: at least one, the preferred one first.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+
+    async def complete(self, prompt: Prompt, *, deadline: Deadline) -> Routed:
+        """Return the first answer.
+
+        Raises:
+            BackendRequestError: the backend found the request itself wrong; no other backend was asked.
+            Exception: the last failure of a backend, or the last refusal if none was even asked; its notes tell what
+                the other backends said.
+        """
+        tally = _Tally()
+        failures: list[tuple[Route, Exception]] = []
+        for route in self.routes:
+            try:
+                completion = await route.complete(prompt, deadline=deadline, tally=tally)
+            except (BackendRequestError, RequestError):
+                raise
+            except Exception as error:  # noqa: BLE001 - re-raised below, once no other backend is left
+                failures.append((route, error))
+                if deadline.has_passed():
+                    break
+            else:
+                return Routed(completion=completion, backend=route.name, attempts=tally.attempts)
+        raise _foremost(failures)
+
+
+def _foremost(failures: list[tuple[Route, Exception]]) -> Exception:
+    real = [failure for failure in failures if not isinstance(failure[1], RefusedError)]
+    chosen = (real or failures)[-1]
+    for other, error in failures:
+        if other is not chosen[0]:
+            chosen[1].add_note(f"backend {other.name!r}: {type(error).__name__}: {error}")
+    return chosen[1]

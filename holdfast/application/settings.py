@@ -1,0 +1,286 @@
+"""Everything that can be set, where it comes from, and what is wrong with it.
+
+Responsibility: merge the sources into one validated, frozen value, and tell which source each setting came from.
+Guarantees: an unknown key is refused with the nearest valid one named; each mechanism validates its own numbers, so a
+    setting is refused for the same reason as the constructor's argument; nothing is read before `load_settings` is
+    called.
+Not responsible for: what the numbers mean: each field's own class documents that.
+
+Sources, the last one wins: defaults, ``[tool.holdfast]`` in pyproject.toml, holdfast.toml, the environment
+(``HOLDFAST_GUARD__BREAKER__FAILURE_RATIO=0.3``), arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from holdfast.application.batch_config import BatchConfig
+from holdfast.domain.admission import AdmissionConfig
+from holdfast.domain.circuit_breaker import BreakerConfig
+from holdfast.domain.deduplicator import DeduplicationConfig
+from holdfast.domain.pool import PoolConfig
+from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.ports.errors import ConfigurationError
+
+__all__ = [
+    "BackendSettings",
+    "ExtractiveSettings",
+    "GuardSettings",
+    "LoadedSettings",
+    "RetrievalSettings",
+    "ScriptedSettings",
+    "Settings",
+    "flatten",
+    "load_settings",
+]
+
+_PREFIX: Final = "HOLDFAST_"
+_DELIMITER: Final = "__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GuardSettings(_Section):
+    """What stands around each backend.
+
+    Args:
+        attempt_timeout_s: seconds one attempt may take; default 30, unmeasured.
+        retry: when a failed attempt is tried again.
+        breaker: when the backend is left alone for a while.
+        pool: how many calls it gets at once.
+    """
+
+    attempt_timeout_s: float = Field(default=30.0, gt=0)
+    retry: RetryPolicy = RetryPolicy()
+    breaker: BreakerConfig = BreakerConfig()
+    pool: PoolConfig = PoolConfig()
+
+
+class ExtractiveSettings(_Section):
+    """The embedded backend: answers with sentences of the retrieved passages."""
+
+    kind: Literal["extractive"] = "extractive"
+    guard: GuardSettings | None = None
+
+
+class ScriptedSettings(_Section):
+    """A backend that gives a fixed reply after a fixed delay, for trials and load tests.
+
+    Args:
+        reply: the text of every answer.
+        delay_s: seconds before each answer.
+    """
+
+    kind: Literal["scripted"]
+    reply: str = "scripted reply"
+    delay_s: float = Field(default=0.0, ge=0)
+    guard: GuardSettings | None = None
+
+
+BackendSettings = Annotated[ExtractiveSettings | ScriptedSettings, Field(discriminator="kind")]
+"""One backend, by its kind; its own guard, if any, replaces the common one."""
+
+
+class RetrievalSettings(_Section):
+    """Where answers come from.
+
+    Args:
+        folder: the documents; None leaves retrieval out.
+        include: which files, as glob patterns below the folder.
+        index: the index file, made when missing; None keeps it in memory.
+        limit: passages for each request; default 5, unmeasured.
+    """
+
+    folder: Path | None = None
+    include: tuple[str, ...] = ("**/*.md", "**/*.txt")
+    index: Path | None = None
+    limit: int = Field(default=5, ge=1)
+
+
+class Settings(_Section):
+    """The whole configuration.
+
+    Args:
+        timeout_s: deadline of a request that names none, in seconds; default 60, unmeasured.
+        max_request_bytes: the largest request taken, its texts as UTF-8; default 1 MiB, unmeasured.
+        max_in_flight: requests worked on at once; default 20, the initial limit of Netflix' concurrency-limits.
+        admission: the queue in front of them.
+        deduplication: how identical requests share one answer.
+        retrieval: where answers come from.
+        guard: what stands around each backend that has no guard of its own.
+        backends: the backends by name, in the order in which they are tried.
+        batch: how files of requests are run.
+    """
+
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_request_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_in_flight: int = Field(default=20, ge=1)
+    admission: AdmissionConfig = AdmissionConfig()
+    deduplication: DeduplicationConfig = DeduplicationConfig()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    guard: GuardSettings = GuardSettings()
+    backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
+    batch: BatchConfig = BatchConfig()
+
+
+class _InEnvironment(Settings, BaseSettings):
+    # Only to say how variables are named; it is never made.
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSettings:
+    """Settings, and where each one came from.
+
+    Args:
+        settings: the merged and validated value.
+        sources: the source of every setting that is not a default, by dotted path.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load_settings(folder: Path | None = None, arguments: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Read every source and return the merged settings.
+
+    Args:
+        folder: where pyproject.toml and holdfast.toml are looked for; None for the current folder.
+        arguments: nested settings that win over every other source.
+
+    Raises:
+        ConfigurationError: for the first setting that is wrong; the others are in its notes.
+    """
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, values in _layers(folder if folder is not None else Path(), arguments or {}):
+        merged = _merge(merged, values)
+        sources |= dict.fromkeys((path for path, _ in flatten(values)), source)
+    try:
+        return LoadedSettings(settings=Settings.model_validate(merged), sources=sources)
+    except ValidationError as error:
+        raise _refusal(error.errors(), sources) from error
+
+
+def flatten(values: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each setting of a nested mapping as its dotted path and its value."""
+    for key, value in values.items():
+        path = f"{parent}.{key}" if parent else key
+        if _is_section(value):
+            yield from flatten(value, path)
+        else:
+            yield path, value
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if _is_section(below) and _is_section(value) else value
+    return merged
+
+
+def _layers(folder: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "pyproject.toml", _read_toml(folder / "pyproject.toml").get("tool", {}).get("holdfast", {})
+    yield "holdfast.toml", _read_toml(folder / "holdfast.toml")
+    yield "environment", _read_environment()
+    yield "arguments", arguments
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"is not valid TOML: {error}", path=str(path)) from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", path=str(path)) from error
+
+
+def _read_environment() -> dict[str, Any]:
+    for variable in os.environ:
+        if variable.upper().startswith(_PREFIX):
+            name = variable[len(_PREFIX) :].lower().split(_DELIMITER)[0]
+            if name not in Settings.model_fields:
+                nearest = _nearest(name, Settings.model_fields)
+                raise ConfigurationError(
+                    "is not a setting (environment)",
+                    path=variable,
+                    nearest=_PREFIX + nearest.upper() if nearest else None,
+                )
+    try:
+        return EnvSettingsSource(_InEnvironment)()
+    except SettingsError as error:
+        raise ConfigurationError(f"{error}; give JSON, or one variable for each key", path=_PREFIX + "*") from error
+
+
+def _is_section(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> ConfigurationError:
+    refusals = [_refusal_of(problem, sources) for problem in problems]
+    for other in refusals[1:]:
+        refusals[0].add_note(str(other))
+    return refusals[0]
+
+
+def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> ConfigurationError:
+    parts = [str(part) for part in problem["loc"]]
+    if parts[0] == "backends" and len(parts) > 2:
+        del parts[2]  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
+        parts.append(cause.path.rpartition(".")[2])
+        message = str(cause).removeprefix(f"{cause.path}: ")
+    elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        *parents, unknown = parts
+        nearest = _nearest(unknown, _keys_below(parents))
+        return ConfigurationError(
+            f"is not a setting{_from(sources, parts)}",
+            path=".".join(parts),
+            nearest=".".join([*parents, nearest]) if nearest else None,
+        )
+    else:
+        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+    return ConfigurationError(f"{message}{_from(sources, parts)}", path=".".join(parts))
+
+
+def _from(sources: Mapping[str, str], parts: list[str]) -> str:
+    source = sources.get(".".join(parts))
+    return f" ({source})" if source else ""
+
+
+def _nearest(unknown: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(unknown, list(known), n=1, cutoff=0.0)), None)
+
+
+def _keys_below(parents: list[str]) -> list[str]:
+    tree: dict[str, Any] = Settings().model_dump()
+    if parents[:1] == ["backends"] and len(parents) > 1:
+        kinds = typing.get_args(typing.get_args(BackendSettings)[0])
+        tree = {key: None for kind in kinds for key in kind.model_fields} | {"guard": tree["guard"]}
+        parents = parents[2:]
+    for name in parents:
+        tree = tree[name]
+    return list(tree)

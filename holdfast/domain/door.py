@@ -1,0 +1,52 @@
+"""The door: what a request must be to come in at all.
+
+Responsibility: check a request once, before anything is spent on it, and say how large it is.
+Guarantees: whatever passes is trusted by every later stage; a refusal names the field and what is valid.
+Not responsible for: whether there is room for it: see `holdfast.domain.admission`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from holdfast.ports.errors import RequestError
+from holdfast.ports.inference import Parameters, Role
+from holdfast.ports.service import Request
+
+__all__ = ["check_request"]
+
+
+def check_request(request: Request, *, max_bytes: int) -> int:
+    """Return the size of `request`: its texts as UTF-8, in bytes.
+
+    Raises:
+        RequestError: if it holds no user message at its end, is larger than `max_bytes`, or a number in it is out of
+            range.
+
+    Complexity: linear in the texts.
+    """
+    if not request.messages or request.messages[-1].role is not Role.USER:
+        raise RequestError("messages: the last message must be the user's")
+    if not request.tenant:
+        raise RequestError("tenant: must not be empty")
+    if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:
+        raise RequestError(f"timeout_s: must be a finite number above 0, not {request.timeout_s!r}")
+    _check_parameters(request.parameters)
+    size_bytes = sum(_size_bytes(message.content) for message in request.messages)
+    if size_bytes > max_bytes:
+        raise RequestError(f"messages: {size_bytes} bytes are more than the {max_bytes} allowed; send less")
+    return size_bytes
+
+
+def _check_parameters(parameters: Parameters) -> None:
+    temperature, top_p, max_tokens = parameters.temperature, parameters.top_p, parameters.max_tokens
+    if temperature is not None and not 0 <= temperature < math.inf:
+        raise RequestError(f"parameters.temperature: must be finite and at least 0, not {temperature!r}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise RequestError(f"parameters.top_p: must be above 0 and at most 1, not {top_p!r}")
+    if max_tokens is not None and max_tokens < 1:
+        raise RequestError(f"parameters.max_tokens: must be at least 1, not {max_tokens!r}")
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,76 @@
+"""The whole program, as a command line or another host sees it.
+
+Responsibility: open a service, open a batch, look at one, and say how things are.
+Guarantees: nothing is opened before it is asked for; every value is frozen.
+Not responsible for: answering requests: see `holdfast.ports.service`; running batches: see `holdfast.ports.batch`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.ports.batch import Batch
+from holdfast.ports.journal import BatchSummary
+from holdfast.ports.service import Service
+
+__all__ = ["Application", "Check", "Diagnosis", "SettingInForce"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingInForce:
+    """One setting: its dotted path, its value as text, and the source it came from."""
+
+    path: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Whether one adapter can reach what it needs, and what it found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """How things are.
+
+    Args:
+        settings: every setting, in order of its path.
+        checks: one for each adapter in use.
+        available_memory_bytes: what can be allocated without swapping; None where the system does not tell.
+    """
+
+    settings: tuple[SettingInForce, ...]
+    checks: tuple[Check, ...]
+    available_memory_bytes: int | None
+
+
+class Application(Protocol):
+    """Holdfast with its settings loaded.
+
+    Idempotency: each may be called any number of times. Cancellation: what was opened is closed. Errors:
+    `ConfigurationError`, `RetrievalError` and `BatchError`.
+    """
+
+    def open_service(self) -> AbstractAsyncContextManager[Service]:
+        """Open the service for the length of an ``async with`` block."""
+        ...
+
+    def open_batch(self, folder: Path) -> AbstractAsyncContextManager[Batch]:
+        """Open the batch kept in `folder`, with a service behind it, for the length of an ``async with`` block."""
+        ...
+
+    async def batch_summary(self, folder: Path) -> BatchSummary:
+        """Return the batch kept in `folder` in numbers; all 0 when there is none."""
+        ...
+
+    async def diagnose(self) -> Diagnosis:
+        """Return the settings in force, what each adapter can reach, and free memory."""
+        ...

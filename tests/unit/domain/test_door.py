@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from holdfast.domain.door import check_request
+from holdfast.ports.errors import RequestError
+from holdfast.ports.inference import Message, Parameters, Role
+from holdfast.ports.service import Request
+
+QUESTION = Request(messages=(Message(role=Role.USER, content="why?"),))
+
+
+def test_check_request_plain_question_returns_its_size_in_bytes() -> None:
+    assert check_request(QUESTION, max_bytes=4) == 4
+
+
+def test_check_request_text_beyond_ascii_is_measured_as_utf8() -> None:
+    request = Request(
+        messages=(
+            Message(role=Role.SYSTEM, content="brief"),
+            Message(role=Role.USER, content="größe 🙂"),
+        )
+    )
+
+    assert check_request(request, max_bytes=100) == len("brief") + len("größe 🙂".encode())
+
+
+def test_check_request_lone_surrogate_is_measured_not_refused() -> None:
+    request = Request(messages=(Message(role=Role.USER, content="\ud800"),))
+
+    assert check_request(request, max_bytes=100) == 3
+
+
+def test_check_request_at_the_limit_passes_and_one_byte_less_is_refused() -> None:
+    assert check_request(QUESTION, max_bytes=4) == 4
+    with pytest.raises(RequestError, match=r"messages: 4 bytes are more than the 3 allowed"):
+        check_request(QUESTION, max_bytes=3)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (),
+        (Message(role=Role.ASSISTANT, content="hello"),),
+        (Message(role=Role.USER, content="hello"), Message(role=Role.SYSTEM, content="be brief")),
+    ],
+)
+def test_check_request_without_user_message_at_the_end_is_refused(messages: tuple[Message, ...]) -> None:
+    with pytest.raises(RequestError, match=r"messages: the last message must be the user's"):
+        check_request(Request(messages=messages), max_bytes=100)
+
+
+def test_check_request_empty_tenant_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"tenant: must not be empty"):
+        check_request(replace(QUESTION, tenant=""), max_bytes=100)
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.inf, math.nan])
+def test_check_request_timeout_that_is_no_time_is_refused(timeout_s: float) -> None:
+    with pytest.raises(RequestError, match=r"timeout_s: must be a finite number above 0"):
+        check_request(replace(QUESTION, timeout_s=timeout_s), max_bytes=100)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        (Parameters(temperature=-0.1), "temperature"),
+        (Parameters(temperature=math.nan), "temperature"),
+        (Parameters(temperature=math.inf), "temperature"),
+        (Parameters(top_p=0.0), "top_p"),
+        (Parameters(top_p=1.1), "top_p"),
+        (Parameters(top_p=math.nan), "top_p"),
+        (Parameters(max_tokens=0), "max_tokens"),
+    ],
+)
+def test_check_request_parameter_out_of_range_is_refused_by_name(parameters: Parameters, field: str) -> None:
+    with pytest.raises(RequestError, match=rf"parameters\.{field}: "):
+        check_request(replace(QUESTION, parameters=parameters), max_bytes=100)
+
+
+@pytest.mark.parametrize("parameters", [Parameters(temperature=0.0), Parameters(top_p=1.0), Parameters(max_tokens=1)])
+def test_check_request_parameter_at_its_bound_passes(parameters: Parameters) -> None:
+    assert check_request(replace(QUESTION, parameters=parameters), max_bytes=4) == 4
