@@ -40,9 +40,9 @@ _SWEEP_EVERY_S: Final = 5.0  # how late an idle resource may be closed or a leak
 class AsyncResourcePool(Generic[T]):
     """Lends resources; open it with ``async with``, once.
 
-    On leaving, callers in line get `ClosedError`, leases have `close_timeout_s` to come back, what is still being made
-    or checked is cancelled, and every resource is closed, also one that is still leased. A warning that a filter turns
-    into an error ends the pool.
+    On leaving, callers in line get `ClosedError`, leases have `close_timeout_s` to come back (no time if whoever leaves
+    is cancelled), what is still being made or checked is cancelled, and every resource is closed, also one that is
+    still leased. An overdue lease is reported as a `ResourceWarning`; a filter that makes it an error ends the pool.
 
     Args:
         name: what errors and warnings call it.
@@ -134,7 +134,7 @@ class AsyncResourcePool(Generic[T]):
                 (`AttemptTimeoutError` if that took too long).
 
         Cancellation: leaves the line; a lease granted in that moment passes on to the next.
-        Complexity: O(1).
+        Complexity: O(1), amortised.
         """
         lease = self.lease_nowait()
         if lease is not None:

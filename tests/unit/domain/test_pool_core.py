@@ -96,13 +96,22 @@ def test_lease_returned_goes_to_the_caller_who_waits_longest() -> None:
     assert desk.core.statistics().idle == 0
 
 
-def test_lease_nowait_while_others_wait_is_refused() -> None:
-    desk = Desk(max_lifetime_s=10.0, validate_after_idle_s=0.0)
-    desk.idle(2)
-    desk.now_s += 1.0
+def test_lease_nowait_of_a_fresh_resource_does_not_overtake_those_in_line() -> None:
+    desk = Desk(max_lifetime_s=10.0)
+    oldest = desk.lease()
+    desk.now_s += 9.0
+    stale, fresh = desk.lease(), desk.lease()
+    stale.release()
+    desk.now_s += 0.9
+    desk.core.withdraw(desk.wait(), desk.now_s)
+    fresh.release()
+    oldest.release()
+    desk.now_s += 0.2
     early = desk.wait()
+    desk.core.sweep(desk.now_s)
 
     assert early.lease is None
+    assert (desk.core.statistics().leased, desk.core.statistics().idle) == (1, 1)
     assert desk.core.lease_nowait(desk.now_s) is None
 
 
@@ -409,6 +418,7 @@ def test_idle_resource_beneath_an_expired_one_is_leased_without_being_validated(
     younger.release()
     oldest.release()
     desk.now_s += 0.2
+    assert desk.core.lease_nowait(desk.now_s) is None
 
     waiter = desk.wait()
 
