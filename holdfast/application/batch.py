@@ -39,17 +39,19 @@ class BatchRunner:
         ledger: the journal of this batch.
         writer: writes the files of results.
         output_folder: where they go; made if missing.
+        configuration: what else decides the answers, in a canonical text; a changed one is refused.
         clock: measures and waits.
         config: how the batch is run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each port, and what differs between batches
         self,
         service: Service,
         ledger: BatchLedger,
         writer: FileWriter,
         *,
         output_folder: Path,
+        configuration: str,
         clock: Clock,
         config: BatchConfig = BatchConfig(),  # noqa: B008 - frozen
     ) -> None:
@@ -57,6 +59,7 @@ class BatchRunner:
         self._ledger = ledger
         self._writer = writer
         self._output_folder = output_folder
+        self._configuration = configuration
         self._clock = clock
         self._config = config
 
@@ -64,7 +67,6 @@ class BatchRunner:
         self,
         input_path: Path,
         *,
-        configuration: str,
         retry_failed: bool = False,
         stop: StopSignal | None = None,
         on_progress: Callable[[BatchProgress], None] | None = None,
@@ -73,7 +75,6 @@ class BatchRunner:
 
         Args:
             input_path: the requests, one JSON object a line.
-            configuration: what else decides the answers, in a canonical text; a changed one is refused.
             retry_failed: run the failed items again; a run that was interrupted is only resumed.
             stop: once set, takes no more items, and cancels those in flight after `BatchConfig.stop_grace_s`.
             on_progress: called after every recorded result; shall return at once. What it raises ends the batch.
@@ -95,9 +96,11 @@ class BatchRunner:
         async with self._ledger.writing() as journal:
             recorded = (await self._ledger.summary()).fingerprints
             if recorded is None:
-                found = await enrol_input(journal, input_path, configuration, self._config, stop=stop, tally=tally)
+                found = await enrol_input(
+                    journal, input_path, self._configuration, self._config, stop=stop, tally=tally
+                )
             else:
-                found = await compare_fingerprints(recorded, input_path, configuration, self._config, stop=stop)
+                found = await compare_fingerprints(recorded, input_path, self._configuration, self._config, stop=stop)
             if found is None:
                 return tally.report(BatchStatus.STOPPED, await self._ledger.summary())
             run = await self._next_run(journal, retry_failed=retry_failed)

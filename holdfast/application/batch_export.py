@@ -13,17 +13,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast.ports.errors import BatchError, BatchInputError, HoldfastError
+from holdfast.ports.batch import FAILURES_NAME, RESULTS_NAME
+from holdfast.ports.errors import BatchInputError, HoldfastError, JournalWriteError
 from holdfast.ports.files import FileWriter
 from holdfast.ports.journal import AnsweredItem, BatchLedger, FailedItem
 
-__all__ = ["FAILURES_NAME", "RESULTS_NAME", "check_output", "export"]
+__all__ = ["check_output", "export"]
 
 _Row = dict[str, Any]
 _RowsAfter = Callable[[int], Awaitable[list[_Row]]]
-
-RESULTS_NAME: Final = "results.jsonl"
-FAILURES_NAME: Final = "failures.jsonl"
 
 _PAGE_ITEMS: Final = 500
 
@@ -55,7 +53,7 @@ async def export(ledger: BatchLedger, writer: FileWriter, folder: Path) -> None:
     """Write both files.
 
     Raises:
-        BatchError: if they cannot be written; every result is in the journal still.
+        JournalWriteError: if they cannot be written; every result is in the journal still.
 
     Cancellation: each file is the old one or the new one.
     """
@@ -72,8 +70,8 @@ async def export(ledger: BatchLedger, writer: FileWriter, folder: Path) -> None:
     except OSError as error:
         if isinstance(error, HoldfastError):
             raise
-        raise BatchError(
-            f"{folder}: the results cannot be written ({error.strerror}); they are safe in the journal, run again"
+        raise JournalWriteError(
+            f"the results cannot be written ({error.strerror}) but are safe in the journal", path=str(folder)
         ) from error
 
 

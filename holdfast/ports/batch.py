@@ -11,11 +11,26 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.ports.journal import BatchSummary, RolledBack
 
-__all__ = ["Batch", "BatchPhase", "BatchProgress", "BatchReport", "BatchStatus", "StopSignal"]
+__all__ = [
+    "FAILURES_NAME",
+    "RESULTS_NAME",
+    "Batch",
+    "BatchPhase",
+    "BatchProgress",
+    "BatchReport",
+    "BatchStatus",
+    "StopSignal",
+]
+
+RESULTS_NAME: Final = "results.jsonl"
+"""The file of answers in the output folder."""
+
+FAILURES_NAME: Final = "failures.jsonl"
+"""The file of failures and rejected lines beside it."""
 
 
 class BatchPhase(enum.StrEnum):
@@ -108,7 +123,6 @@ class Batch(Protocol):
         self,
         input_path: Path,
         *,
-        configuration: str,
         retry_failed: bool = False,
         stop: StopSignal | None = None,
         on_progress: Callable[[BatchProgress], None] | None = None,
@@ -117,7 +131,6 @@ class Batch(Protocol):
 
         Args:
             input_path: the requests, one JSON object a line.
-            configuration: what else decides the answers, in a canonical text; a changed one is refused.
             retry_failed: run the failed items again; one whose run was interrupted is only resumed.
             stop: once set, takes no more items, and cancels those in flight after a grace period.
             on_progress: called after every recorded result; shall return at once.
