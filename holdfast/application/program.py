@@ -8,7 +8,7 @@ Not responsible for: arguments, signals and exit codes: a driving adapter does t
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -46,13 +46,13 @@ class Program:
             yield orchestrator
 
     @asynccontextmanager
-    async def open_batch(self, folder: Path) -> AsyncGenerator[BatchRunner]:
+    async def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AsyncGenerator[BatchRunner]:
         """Open the batch kept in `folder`, with an orchestrator behind it."""
         async with self.open_service() as service:
             yield BatchRunner(
                 service,
                 self._container.journal(folder / JOURNAL_NAME),
-                self._container.writer(),
+                self._container.writer(notify=notify),
                 output_folder=folder,
                 configuration=answer_fingerprint(self._loaded.settings),
                 clock=self._container.clock(),

@@ -7,6 +7,7 @@ Not responsible for: answering requests: see `holdfast.ports.service`; running b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,13 @@ class Application(Protocol):
         """Open the service for the length of an ``async with`` block."""
         ...
 
-    def open_batch(self, folder: Path) -> AbstractAsyncContextManager[Batch]:
-        """Open the batch kept in `folder`, with a service behind it, for the length of an ``async with`` block."""
+    def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AbstractAsyncContextManager[Batch]:
+        """Open the batch kept in `folder`, with a service behind it, for the length of an ``async with`` block.
+
+        Args:
+            folder: made by the first run.
+            notify: told, in a sentence for the user, of what takes long but is being mended.
+        """
         ...
 
     async def batch_summary(self, folder: Path) -> BatchSummary:
