@@ -24,7 +24,7 @@ from holdfast.ports.batch import StopSignal
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError, JournalWriteError
 from holdfast.ports.journal import AnsweredItem, BatchItem, BatchRun, Claim, FailedItem, Failure, FailureKind
-from holdfast.ports.service import Reply, Request, Service
+from holdfast.ports.service import Request, Service
 
 __all__ = ["BatchWork", "idempotency_key"]
 
@@ -104,40 +104,41 @@ class BatchWork:
                 tasks.start_soon(worker)
 
     async def _settle(self, claim: Claim, tally: BatchTally) -> None:
-        item = claim.item
-        started_s = self._clock.monotonic_s()
         try:
-            result = await self._call(claim)
-            elapsed_s = self._clock.monotonic_s() - started_s
+            result = await self._result(claim)
             # The call was made and paid for: a cancellation must not cost its result. One save, so it is bounded.
             with anyio.CancelScope(shield=True):
-                if isinstance(result, Reply):
-                    answer = AnsweredItem(line=item.line, id=item.id, reply=result, elapsed_s=elapsed_s)
-                    await self._run.record_answer(answer)
+                if isinstance(result, AnsweredItem):
+                    await self._run.record_answer(result)
                 else:
-                    failed = FailedItem(line=item.line, id=item.id, failure=result, elapsed_s=elapsed_s)
-                    await self._run.record_failure(failed)
+                    await self._run.record_failure(result)
         except BaseException:
             # If that fails too, the item only looks as if it had crashed once; the first error says more.
             with anyio.CancelScope(shield=True), suppress(JournalWriteError):
                 await self._run.release(claim)
             raise
-        if isinstance(result, Reply):
-            tally.count_answer(result)
+        if isinstance(result, AnsweredItem):
+            tally.count_answer(result.reply)
         else:
             tally.count_failure()
 
-    async def _call(self, claim: Claim) -> Reply | Failure:
+    async def _result(self, claim: Claim) -> AnsweredItem | FailedItem:
+        item = claim.item
         if claim.crashes >= self._config.max_crashes:
             reason = f"the process died {claim.crashes} times while this item was in hand; mend it and retry it"
-            return Failure(kind=FailureKind.CRASHED, reason=reason)
-        request = await self._request(claim.item)
+            crashed = Failure(kind=FailureKind.CRASHED, reason=reason)
+            return FailedItem(line=item.line, id=item.id, failure=crashed, elapsed_s=0.0)
+        request = await self._request(item)
+        started_s = self._clock.monotonic_s()
         try:
-            return well_formed(await self._service.submit(request))
+            reply = await self._service.submit(request)
         except ClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - recorded as this item's failure, whatever it is; the others run on
-            return failure_of(error)
+            elapsed_s = self._clock.monotonic_s() - started_s
+            return FailedItem(line=item.line, id=item.id, failure=failure_of(error), elapsed_s=elapsed_s)
+        elapsed_s = self._clock.monotonic_s() - started_s
+        return AnsweredItem(line=item.line, id=item.id, reply=well_formed(reply), elapsed_s=elapsed_s)
 
     async def _request(self, item: BatchItem) -> Request:
         line = parse_line(await run_sync(read_line, self._input_path, item))

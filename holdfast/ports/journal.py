@@ -138,7 +138,7 @@ class AnsweredItem:
         line: number of the item's line, from 1.
         id: name of the item.
         reply: the answer; its `request_id` is the item's id.
-        elapsed_s: seconds between taking the item in hand and its reply.
+        elapsed_s: seconds between the call and its reply.
     """
 
     line: int
@@ -155,7 +155,7 @@ class FailedItem:
         line: number of the item's line, from 1.
         id: name of the item.
         failure: why there is no answer.
-        elapsed_s: seconds between taking the item in hand and its failure; None for a rejected line, never in hand.
+        elapsed_s: seconds between the call and its failure, 0.0 without a call; None for a rejected line.
     """
 
     line: int
@@ -215,7 +215,7 @@ class RolledBack:
 class BatchRun(Protocol):
     """The running side: takes items in hand and records what came of them.
 
-    Ordering: fresh items in order of their lines. Duplication: an item is in one hand at a time, and settled (by
+    Duplication: an item is in one hand at a time, and settled (by
     `record_answer`, `record_failure` or `release`) once. Loss: an item in hand when the process dies is pending again,
     its crash counted. Atomicity: an item leaves the hand and gains its result in one step. Texts are valid Unicode: no
     lone surrogates. Cancellation: a call either did nothing yet or completes and returns. Errors: `JournalWriteError`;
@@ -226,7 +226,8 @@ class BatchRun(Protocol):
         """Take the next item in hand, its crash counted in advance, or return None when there is none left.
 
         Args:
-            suspects: whether to take an item that was in hand when the process died, or a fresh one.
+            suspects: whether to take an item that was in hand when the process died, the fewest crashes first, or a
+                fresh one, in order of lines.
         """
         ...
 

@@ -39,7 +39,7 @@ __all__ = ["MemoryJournal"]
 T = TypeVar("T", AnsweredItem, FailedItem)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     crashes: int = 0
     in_hand: bool = False
@@ -70,10 +70,18 @@ class MemoryJournal:
         self._is_written = False
         self._backups: list[_State] = []
 
+    def crashed(self) -> MemoryJournal:
+        """Return the journal as another process finds it if this one dies now."""
+        return self._with(self._state)
+
     def backup(self, name: str) -> MemoryJournal:
         """Return the journal that `BatchJournal.rollback` kept by this name."""
+        return self._with(self._backups[int(name) - 1])
+
+    def _with(self, state: _State) -> MemoryJournal:
         journal = MemoryJournal()
-        journal._state = copy.deepcopy(self._backups[int(name) - 1])
+        journal._state = copy.deepcopy(state)
+        journal._backups = copy.deepcopy(self._backups)
         return journal
 
     @asynccontextmanager
@@ -85,8 +93,8 @@ class MemoryJournal:
         self._is_written = True
         if self._state.fingerprints is None:
             self._state = _State()
-        for entry in self._state.queue.values():
-            entry.in_hand = False
+        for line, entry in self._state.queue.items():
+            self._state.queue[line] = _Entry(crashes=entry.crashes)
         try:
             yield _Writer(self._state, self._backups)
         finally:
@@ -225,13 +233,16 @@ class _Runner:
 
     async def claim(self, *, suspects: bool) -> Claim | None:
         await checkpoint()
-        for line, entry in self._state.queue.items():
-            if not entry.in_hand and bool(entry.crashes) is suspects:
-                claim = Claim(item=self._state.items[line], crashes=entry.crashes)
-                entry.crashes += 1
-                entry.in_hand = True
-                return claim
-        return None
+        free = [
+            (entry.crashes, line)
+            for line, entry in self._state.queue.items()
+            if not entry.in_hand and bool(entry.crashes) is suspects
+        ]
+        if not free:
+            return None
+        crashes, line = min(free)
+        self._state.queue[line] = _Entry(crashes=crashes + 1, in_hand=True)
+        return Claim(item=self._state.items[line], crashes=crashes)
 
     async def record_answer(self, answer: AnsweredItem) -> None:
         await checkpoint()
@@ -242,22 +253,21 @@ class _Runner:
         self._record(failed)
 
     def _record(self, result: AnsweredItem | FailedItem) -> None:
-        self._entry_in_hand(result.line)
+        self._require_in_hand(result.line)
         del self._state.queue[result.line]
         self._state.current[result.line] = result
         self._state.runs[-1].results[result.line] = result
 
     async def release(self, claim: Claim) -> None:
         await checkpoint()
-        entry = self._entry_in_hand(claim.item.line)
-        entry.crashes -= 1
-        entry.in_hand = False
+        line = claim.item.line
+        self._require_in_hand(line)
+        self._state.queue[line] = _Entry(crashes=claim.crashes)
 
-    def _entry_in_hand(self, line: int) -> _Entry:
+    def _require_in_hand(self, line: int) -> None:
         entry = self._state.queue.get(line)
         if entry is None or not entry.in_hand:
             raise BatchError(f"line {line} is not in hand; claim it first, and settle it once")
-        return entry
 
 
 _: tuple[type[BatchLedger], type[BatchJournal], type[BatchRun]] = (MemoryJournal, _Writer, _Runner)

@@ -124,17 +124,17 @@ def undo_run(connection: sqlite3.Connection, number: int) -> int:
     return taken
 
 
-# A fresh item was never in hand, so every claimed one fails the first condition. Settled items leave the queue: the
-# scan begins with the few that are in hand or suspect and ends at the first match.
-_FRESH = "queue.crashes = 0"
-_SUSPECT = "queue.crashes > 0 AND queue.in_hand = 0"
+# A fresh item was never in hand, so no claimed one is fresh. Settled items leave the queue, so the search by line
+# passes over the few that are in hand or suspect and ends at the first match.
+_FRESH = "crashes = 0 ORDER BY line"
+_SUSPECT = "crashes > 0 AND in_hand = 0 ORDER BY crashes, line"
 
 
 def claim(connection: sqlite3.Connection, *, suspects: bool) -> Claim | None:
     """Take the next item in hand and count its crash in advance."""
     row = connection.execute(
         "SELECT line, id, byte_offset, size_bytes, sha256, crashes FROM queue JOIN item USING (line)"  # noqa: S608 - constant
-        f" WHERE {_SUSPECT if suspects else _FRESH} ORDER BY line LIMIT 1"
+        f" WHERE {_SUSPECT if suspects else _FRESH} LIMIT 1"
     ).fetchone()
     if row is None:
         return None

@@ -267,6 +267,21 @@ class JournalContract(ABC):
             assert await run.claim(suspects=True) == suspect
             assert suspect.crashes == 3
 
+    async def test_suspects_are_handed_out_with_the_fewest_crashes_first(self) -> None:
+        """So an item that was only beside a crash is through before the one that caused it strikes again."""
+        async with self._sealed(_item(1), _item(2), _item(3)) as journal:
+            run = await journal.resume()
+            for _ in range(3):
+                await run.claim(suspects=False)
+        async with self.open_ledger().writing() as journal:
+            await _claimed(await journal.resume(), suspects=True)
+        async with self.open_ledger().writing() as journal:
+            run = await journal.resume()
+
+            claims = [await _claimed(run, suspects=True) for _ in range(3)]
+
+        assert [(claim.item.line, claim.crashes) for claim in claims] == [(2, 1), (3, 1), (1, 2)]
+
     async def test_resume_goes_on_with_the_same_run_and_keeps_its_results(self) -> None:
         """Only what has no result is handed out again."""
         async with self._sealed(_item(1), _item(2), _item(3)) as journal:
