@@ -1,0 +1,1 @@
+"""The command line: a driving adapter. Needs the extra ``cli``."""
