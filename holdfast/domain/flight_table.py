@@ -1,0 +1,121 @@
+"""The decisions of deduplication.
+
+Responsibility: whether a request is answered already, on its way, or new; all of it synchronous.
+Guarantees: at most one flight for each key; a flight ends once, and an old or foreign token changes nothing; the key is
+    free before anyone hears how its flight ended, or before it is cancelled, so a newcomer never joins a flight that is
+    over; `called = in_flight + completed + failed + abandoned` at every moment.
+Not responsible for: running the calls: see `holdfast.domain.deduplicator`; how many flights there are at once: whatever
+    admits them bounds that.
+Source: Go's singleflight, https://pkg.go.dev/golang.org/x/sync/singleflight.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from holdfast.domain.deduplication_key import DeduplicationKey
+from holdfast.domain.flight import Flight, InProgress, New, Waiter
+from holdfast.domain.result_window import Cached, ResultWindow
+from holdfast.ports.errors import ClosedError
+from holdfast.ports.statistics import DeduplicationStatistics
+
+__all__ = ["FlightTable"]
+
+T = TypeVar("T")
+
+
+class FlightTable(Generic[T]):
+    """Every flight that can be joined, and every answer that is still good.
+
+    Args:
+        window: keeps the answers.
+    """
+
+    __slots__ = ("_abandoned", "_cached", "_called", "_completed", "_failed", "_flights", "_joined", "_window")
+
+    def __init__(self, window: ResultWindow[T]) -> None:
+        self._window = window
+        self._flights: dict[DeduplicationKey, Flight[T]] = {}
+        self._called = 0
+        self._joined = 0
+        self._cached = 0
+        self._completed = 0
+        self._failed = 0
+        self._abandoned = 0
+
+    def check_and_register(self, key: DeduplicationKey, *, now_s: float) -> Cached[T] | New[T] | InProgress[T]:
+        """Return the answer, a place in the flight that brings it, or a new flight that the caller must end."""
+        flight = self._flights.get(key)
+        if flight is not None:
+            flight.waiters += 1
+            self._joined += 1
+            return InProgress(waiter=Waiter(flight, self.leave))
+        cached = self._window.find(key, now_s=now_s)
+        if cached is not None:
+            self._cached += 1
+            return cached
+        flight = self._flights[key] = Flight(key)
+        self._called += 1
+        return New(token=flight)
+
+    def complete(self, token: Flight[T], value: T, *, now_s: float) -> bool:
+        """End a flight with an answer, which is kept; return False, and change nothing, if it had ended before.
+
+        Raises:
+            Exception: whatever the window's `size_of` raises; the flight goes on then.
+        """
+        if self._flights.get(token.key) is not token:
+            return False
+        self._window.store(token.key, value, now_s=now_s)
+        del self._flights[token.key]
+        self._completed += 1
+        token.succeed(value)
+        return True
+
+    def fail(self, token: Flight[T], error: BaseException) -> bool:
+        """End a flight with a failure, which is not kept; return False, and change nothing, if it had ended before."""
+        if self._flights.get(token.key) is not token:
+            return False
+        del self._flights[token.key]
+        self._failed += 1
+        token.fail(error)
+        return True
+
+    def fail_all(self, error: BaseException) -> None:
+        """End every flight with the same failure."""
+        for flight in tuple(self._flights.values()):
+            self.fail(flight, error)
+
+    def leave(self, token: Flight[T]) -> None:
+        """Count one waiter less; with the last one the flight is over, and its task is cancelled.
+
+        Nothing happens once the flight has ended.
+        """
+        if self._flights.get(token.key) is not token:
+            return
+        token.waiters -= 1
+        if token.waiters == 0:
+            del self._flights[token.key]
+            self._abandoned += 1
+            # Nobody waits now; but a waiter that left and waits again must not wait for ever.
+            token.fail(ClosedError("the abandoned flight"))
+            if token.scope is not None:
+                token.scope.cancel()
+
+    def statistics(self) -> DeduplicationStatistics:
+        """Return what was counted so far; answers that expired unnoticed still count as entries."""
+        return DeduplicationStatistics(
+            requests=self._called + self._joined + self._cached,
+            called=self._called,
+            joined=self._joined,
+            cached=self._cached,
+            in_flight=len(self._flights),
+            completed=self._completed,
+            failed=self._failed,
+            abandoned=self._abandoned,
+            entries=len(self._window),
+            size_bytes=self._window.size_bytes,
+            expired=self._window.expired,
+            evicted=self._window.evicted,
+            oversized=self._window.oversized,
+        )
