@@ -116,7 +116,7 @@ def _lock(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path.with_name(f"{path.name}.lock"), timeout=0, check_same_thread=False)
     try:
         connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         connection.close()
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise JournalLockedError(path=str(path.parent)) from error
