@@ -32,9 +32,11 @@ def copy_failure(error: Exception) -> Exception:
 def _copied(error: Exception) -> Exception:
     try:
         copied = copy.copy(error)
+        # A constructor that makes its message from its arguments would make it again, from the message.
+        faithful = type(copied) is type(error) and copied is not error and copied.args == error.args
     except Exception:  # noqa: BLE001 - a constructor that does not take its own `args` may raise anything
         return SharedFailureError(error)
-    if type(copied) is not type(error) or copied is error:
+    if not faithful:
         return SharedFailureError(error)
     if hasattr(error, "__notes__"):
         copied.__notes__ = list(error.__notes__)
