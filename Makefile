@@ -20,10 +20,9 @@ help:
 
 setup: .venv/.set-up ## Make .venv with the pinned requirements and Holdfast itself, editable
 
-.venv/.set-up: PYTHON = $(shell scripts/find-python)
-.venv-3.11/.set-up: PYTHON = $(shell scripts/find-python 3.11)
 .venv/.set-up .venv-3.11/.set-up: requirements/dev.txt pyproject.toml | $(UV)
-	test -x $(@D)/bin/python || { rm -rf $(@D) && $(UV) venv --quiet --no-project --python "$(PYTHON)" $(@D); }
+	test -x $(@D)/bin/python || { python=$$(scripts/find-python $(patsubst .venv-%,%,$(filter .venv-%,$(@D)))) && rm -rf $(@D) && \
+		$(UV) venv --quiet --no-project --python "$$python" $(@D); }
 	$(UV) pip sync --quiet --python $(@D) --require-hashes requirements/dev.txt
 	$(UV) pip install --quiet --python $(@D) --no-deps --no-build-isolation --editable .
 	touch $@
@@ -32,8 +31,8 @@ setup: .venv/.set-up ## Make .venv with the pinned requirements and Holdfast its
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target .uv --require-hashes -r $<
 	touch $@
 
+# Exit code 1 means that some items failed, as the malformed ones are meant to.
 run: setup ## Answer examples/questions.jsonl from this repository's documents: make run RUN_ARGS=--retry-failed
-	# Exit code 1 means that some items failed, as the malformed ones are meant to.
 	$(BIN)/holdfast run examples/questions.jsonl --out out/questions $(RUN_ARGS) || test $$? -eq 1
 
 test: setup ## Run all tests and docstring examples: make test ARGS="-k pool"

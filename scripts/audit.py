@@ -15,31 +15,34 @@ _OPTIONS = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "-
 _UNREACHABLE = ("requests.exceptions.", "your network may be blocking")
 
 
-def main() -> int:
-    """Print the verdict and return the exit code."""
-    requirements = Path(__file__).parent.parent / "requirements" / "dev.txt"
-    audit = subprocess.run(
-        [sys.executable, "-m", "pip_audit", *_OPTIONS, str(requirements)], capture_output=True, text=True, check=False
-    )
-    if not audit.stdout:
-        if not any(sign in audit.stderr for sign in _UNREACHABLE):
-            print(audit.stderr, file=sys.stderr)
-            return 1
-        print("audit: skipped, the vulnerability database cannot be reached from here")
-        return 0
-    packages = json.loads(audit.stdout)["dependencies"]
+def verdict(report: str, complaint: str) -> tuple[int, str]:
+    """Return the exit code and the words for what pip-audit wrote to its two outputs."""
+    if not report:
+        if any(sign in complaint for sign in _UNREACHABLE):
+            return 0, "audit: skipped, the vulnerability database cannot be reached from here"
+        return 1, f"audit: failed\n{complaint}"
+    packages = json.loads(report)["dependencies"]
     unknown = [package["name"] for package in packages if "skip_reason" in package]
     if len(unknown) == len(packages):
-        print(f"audit: skipped, the vulnerability database that can be reached knows none of the {len(packages)} pins")
-        return 0
+        return 0, f"audit: skipped, the database that can be reached knows none of the {len(packages)} pins"
     vulnerable = [
         f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
         for package in packages
         for flaw in package.get("vulns", ())
     ]
-    print(f"audit: {len(packages) - len(unknown)} pins looked up, {len(vulnerable)} known vulnerabilities")
-    print("".join(f"  {line}\n" for line in vulnerable + [f"{name}: not in the database" for name in unknown]), end="")
-    return 1 if vulnerable or unknown else 0
+    findings = vulnerable + [f"{name}: not in the database" for name in unknown]
+    summary = f"audit: {len(packages) - len(unknown)} pins looked up, {len(vulnerable)} known vulnerabilities"
+    return 1 if findings else 0, "\n  ".join([summary, *findings])
+
+
+def main() -> int:
+    """Print the verdict and return the exit code."""
+    requirements = Path(__file__).parent.parent / "requirements" / "dev.txt"
+    command = [sys.executable, "-m", "pip_audit", *_OPTIONS, str(requirements)]
+    audit = subprocess.run(command, capture_output=True, text=True, check=False)
+    code, words = verdict(audit.stdout, audit.stderr)
+    print(words)
+    return code
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
 REFERENCE = re.compile(r"`(?P<path>(?:tests|benchmarks|holdfast|scripts|examples|adr)/[\w./-]+)(?:::(?P<test>\w+))?`")
-
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")
 
 

@@ -58,7 +58,8 @@ def _command(language: str, body: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_examples_in_a_document_run(document: Path, copy: Path, tmp_path: Path) -> None:
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     for block in _blocks(document):
         if block["excuse"] or block["language"] not in EXECUTED:
             continue
