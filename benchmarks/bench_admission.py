@@ -1,0 +1,91 @@
+"""What admission costs when a slot is free, and what the alternatives to a synchronous core cost.
+
+The first rows are the path that every request takes; the others do no more than count to a limit.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import anyio
+from harness import Row, measure, measure_async, report
+
+from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.concurrency_limit import ConcurrencyLimit
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.urgency import Urgency
+from holdfast.ports.service import Priority
+
+
+class _MonotonicClock:
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, delay_s: float) -> None:
+        await anyio.sleep(delay_s)
+
+
+async def _measure() -> list[Row]:
+    clock = _MonotonicClock()
+    queue = AdmissionQueue(limit=ConcurrencyLimit(20), clock=clock)
+    limit = ConcurrencyLimit(20)
+    urgency = Urgency(Priority.NORMAL, Deadline.after(3600.0, clock))
+    limiter = anyio.CapacityLimiter(20)
+    semaphore = anyio.Semaphore(20)
+    fast_semaphore = anyio.Semaphore(20, fast_acquire=True)
+    lock = anyio.Lock()
+    fast_lock = anyio.Lock(fast_acquire=True)
+    in_flight: set[object] = set()
+
+    async def admission() -> None:
+        queue.release(await queue.acquire(size_bytes=2048, urgency=urgency))
+
+    def permit() -> None:
+        granted = limit.try_acquire()
+        if granted is not None:
+            limit.release(granted)
+
+    async def awaited_permit() -> None:
+        permit()
+
+    async def capacity_limiter() -> None:
+        async with limiter:
+            pass
+
+    async def plain_semaphore() -> None:
+        async with semaphore:
+            pass
+
+    async def quick_semaphore() -> None:
+        async with fast_semaphore:
+            pass
+
+    async def counter_behind(guard: anyio.Lock) -> None:
+        granted = object()
+        async with guard:
+            if len(in_flight) < 20:
+                in_flight.add(granted)
+        async with guard:
+            in_flight.discard(granted)
+
+    return [
+        await measure_async("AdmissionQueue acquire + release, free slot", admission, budget_p50_us=3.0),
+        measure("ConcurrencyLimit try_acquire + release", permit, budget_p50_us=1.0),
+        await measure_async("the same, from a coroutine", awaited_permit),
+        await measure_async("the same state behind anyio.Lock(fast_acquire=True)", lambda: counter_behind(fast_lock)),
+        await measure_async("the same state behind anyio.Lock()", lambda: counter_behind(lock)),
+        await measure_async("anyio.Semaphore(fast_acquire=True)", quick_semaphore),
+        await measure_async("anyio.Semaphore()", plain_semaphore),
+        await measure_async("anyio.CapacityLimiter", capacity_limiter),
+    ]
+
+
+def main() -> bool:
+    """Print the table for each event loop and return whether every budget is kept."""
+    kept = [report(f"Admission on {name}", anyio.run(_measure, backend=name)) for name in ("asyncio", "trio")]
+    return all(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(not main())

@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import pytest
+
+from holdfast.domain.admission_core import AdmissionCore
+from holdfast.domain.admission_line import AdmissionLine, Entry
+from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.urgency import Urgency
+from holdfast.ports.errors import BackpressureError, ClosedError, DeadlineExceededError, RefusedError
+from holdfast.ports.service import Priority
+from holdfast.ports.statistics import AdmissionStatistics, LimitStatistics
+from holdfast.testing import ManualClock
+
+
+class Desk:
+    """A core with a clock; each call happens at the clock's time."""
+
+    def __init__(self, *, slots: int = 1, max_waiting: int = 10, max_bytes: int = 100) -> None:
+        self.clock = ManualClock(0.0)
+        self._line = AdmissionLine(max_waiting=max_waiting, max_bytes=max_bytes, ageing_s=1000.0)
+        self.core = AdmissionCore(self._line, ConcurrencyLimit(slots))
+        self.woken: list[Entry] = []
+
+    def offer(
+        self, priority: Priority = Priority.NORMAL, *, timeout_s: float = 100.0, size_bytes: int = 1
+    ) -> Permit | Entry:
+        urgency = Urgency(priority, Deadline(self.clock.monotonic_s() + timeout_s, self.clock))
+        return self.core.offer(size_bytes=size_bytes, urgency=urgency, now_s=self.clock.monotonic_s())
+
+    def grant(self) -> Permit:
+        granted = self.offer()
+        assert isinstance(granted, Permit)
+        return granted
+
+    def wait(self, priority: Priority = Priority.NORMAL, *, timeout_s: float = 100.0, size_bytes: int = 1) -> Entry:
+        entry = self.offer(priority, timeout_s=timeout_s, size_bytes=size_bytes)
+        assert isinstance(entry, Entry)
+        entry.wake = lambda: self.woken.append(entry)
+        return entry
+
+    def release(self, permit: Permit) -> None:
+        self.core.release(permit, now_s=self.clock.monotonic_s())
+
+    def withdraw(self, entry: Entry) -> None:
+        self.core.withdraw(entry, now_s=self.clock.monotonic_s())
+
+    def hold_for(self, held_s: float) -> None:
+        """Let one piece of work hold a slot for so long."""
+        permit = self.grant()
+        self.clock.advance(held_s)
+        self.release(permit)
+
+    @property
+    def statistics(self) -> AdmissionStatistics:
+        return self.core.statistics()
+
+
+def permit_of(entry: Entry) -> Permit:
+    assert isinstance(entry.outcome, Permit)
+    return entry.outcome
+
+
+def test_offer_with_a_free_slot_and_nobody_in_line_is_granted_at_once() -> None:
+    desk = Desk(slots=2)
+    desk.grant()
+    desk.grant()
+
+    assert desk.statistics == AdmissionStatistics(
+        waiting=0,
+        waiting_bytes=0,
+        offered=2,
+        granted=2,
+        refused=0,
+        shed=0,
+        expired=0,
+        cancelled=0,
+        limit=LimitStatistics(limit=2, in_flight=2),
+    )
+
+
+def test_offer_without_a_free_slot_waits() -> None:
+    desk = Desk()
+    desk.grant()
+    desk.wait(size_bytes=7)
+
+    assert (desk.statistics.waiting, desk.statistics.waiting_bytes) == (1, 7)
+
+
+def test_offer_larger_than_the_line_with_a_free_slot_is_granted_as_it_never_waits() -> None:
+    desk = Desk(max_bytes=10)
+
+    assert isinstance(desk.offer(size_bytes=11), Permit)
+
+
+def test_release_with_nobody_in_line_frees_the_slot() -> None:
+    desk = Desk()
+    desk.release(desk.grant())
+
+    assert desk.statistics.limit.in_flight == 0
+
+
+def test_release_hands_the_slot_to_the_next_in_line_before_it_returns() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    first, second = desk.wait(), desk.wait()
+    desk.release(permit)
+
+    assert desk.woken == [first]
+    assert (desk.statistics.limit.in_flight, desk.statistics.granted, desk.statistics.waiting) == (1, 2, 1)
+    desk.release(permit_of(first))
+    assert desk.woken == [first, second]
+
+
+def test_release_hands_the_slot_to_the_most_urgent() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    desk.wait(Priority.LOW)
+    urgent = desk.wait(Priority.HIGH)
+    desk.release(permit)
+
+    assert desk.woken == [urgent]
+
+
+def test_release_twice_frees_one_slot() -> None:
+    desk = Desk(slots=2)
+    permit = desk.grant()
+    desk.grant()
+    first, second = desk.wait(), desk.wait()
+    desk.release(permit)
+    desk.release(permit)
+
+    assert desk.woken == [first]
+    assert second.waiting
+    assert desk.statistics.limit.in_flight == 2
+
+
+def test_offer_after_a_hand_off_does_not_take_the_slot_past_the_line() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    first = desk.wait()
+    desk.release(permit)
+    newcomer = desk.wait(Priority.CRITICAL)
+
+    assert (first.waiting, newcomer.waiting) == (False, True)
+
+
+def test_offer_whose_deadline_has_passed_is_expired_even_with_a_free_slot() -> None:
+    desk = Desk()
+    with pytest.raises(DeadlineExceededError):
+        desk.offer(timeout_s=0.0)
+
+    assert (desk.statistics.expired, desk.statistics.limit.in_flight) == (1, 0)
+
+
+def test_entry_whose_deadline_passed_in_line_is_expired_when_its_turn_comes_and_the_next_is_granted() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    late = desk.wait(timeout_s=5.0)
+    patient = desk.wait(timeout_s=50.0)
+    desk.clock.advance(6.0)
+    desk.release(permit)
+
+    assert isinstance(late.outcome, DeadlineExceededError)
+    assert isinstance(patient.outcome, Permit)
+    assert (desk.statistics.expired, desk.statistics.limit.in_flight) == (1, 1)
+
+
+def test_last_entry_whose_deadline_passed_in_line_leaves_the_slot_free() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    desk.wait(timeout_s=5.0)
+    desk.clock.advance(6.0)
+    desk.release(permit)
+
+    assert (desk.statistics.waiting, desk.statistics.limit.in_flight) == (0, 0)
+
+
+def test_withdraw_of_a_waiting_entry_gives_up_its_place_and_its_bytes() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    entry = desk.wait(size_bytes=7)
+    desk.withdraw(entry)
+    desk.release(permit)
+
+    assert desk.woken == []
+    assert (desk.statistics.waiting, desk.statistics.waiting_bytes, desk.statistics.cancelled) == (0, 0, 1)
+    assert desk.statistics.limit.in_flight == 0
+
+
+def test_withdraw_after_the_deadline_counts_as_expired() -> None:
+    desk = Desk()
+    desk.grant()
+    entry = desk.wait(timeout_s=5.0)
+    desk.clock.advance(5.0)
+    desk.withdraw(entry)
+
+    assert (desk.statistics.expired, desk.statistics.cancelled) == (1, 0)
+
+
+def test_withdraw_of_an_entry_that_was_just_granted_gives_the_slot_on() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    first, second = desk.wait(), desk.wait()
+    desk.release(permit)
+    desk.withdraw(first)
+
+    assert desk.woken == [first, second]
+    assert (desk.statistics.granted, desk.statistics.cancelled, desk.statistics.limit.in_flight) == (3, 0, 1)
+
+
+def test_withdraw_of_an_entry_that_was_just_shed_changes_nothing() -> None:
+    desk = Desk(max_waiting=1)
+    desk.grant()
+    shed = desk.wait(Priority.LOW)
+    desk.wait(Priority.HIGH)
+    desk.withdraw(shed)
+
+    assert (desk.statistics.shed, desk.statistics.cancelled, desk.statistics.waiting) == (1, 0, 1)
+
+
+def test_offer_to_a_full_line_that_is_no_more_urgent_is_refused() -> None:
+    desk = Desk(max_waiting=2)
+    desk.grant()
+    desk.wait()
+    desk.wait()
+    with pytest.raises(BackpressureError) as raised:
+        desk.offer()
+
+    assert (raised.value.depth, raised.value.capacity, raised.value.retry_after_s) == (2, 2, None)
+    assert raised.value.reason == "the admission queue is full"
+    assert (desk.statistics.refused, desk.statistics.waiting) == (1, 2)
+
+
+def test_offer_to_a_full_line_that_is_more_urgent_sheds_the_lowest_and_newest() -> None:
+    desk = Desk(max_waiting=3)
+    desk.grant()
+    desk.wait(Priority.NORMAL)
+    desk.wait(Priority.LOW)
+    newest = desk.wait(Priority.LOW)
+    desk.wait(Priority.HIGH)
+
+    assert desk.woken == [newest]
+    assert isinstance(newest.outcome, BackpressureError)
+    assert newest.outcome.reason == "the admission queue is full and more urgent work has come"
+    assert (newest.outcome.depth, newest.outcome.capacity) == (3, 3)
+    assert (desk.statistics.shed, desk.statistics.waiting) == (1, 3)
+
+
+def test_offer_of_many_bytes_sheds_as_many_as_it_takes_each_with_an_error_of_its_own() -> None:
+    desk = Desk(max_bytes=10)
+    desk.grant()
+    low = [desk.wait(Priority.LOW, size_bytes=5) for _ in range(2)]
+    desk.wait(Priority.HIGH, size_bytes=8)
+
+    assert desk.woken == low[::-1]
+    assert low[0].outcome is not low[1].outcome
+    assert (desk.statistics.shed, desk.statistics.waiting_bytes) == (2, 8)
+
+
+def test_offer_of_as_many_bytes_as_may_wait_waits() -> None:
+    desk = Desk(max_bytes=10)
+    desk.grant()
+
+    assert isinstance(desk.offer(size_bytes=10), Entry)
+
+
+def test_offer_of_more_bytes_than_may_wait_is_refused_and_sheds_nobody() -> None:
+    desk = Desk(max_bytes=10)
+    desk.grant()
+    desk.wait(Priority.LOW)
+    with pytest.raises(BackpressureError, match="11 bytes are more than may wait, 10"):
+        desk.offer(Priority.CRITICAL, size_bytes=11)
+
+    assert (desk.statistics.refused, desk.statistics.waiting) == (1, 1)
+
+
+def test_offer_before_any_slot_came_back_is_not_judged_by_a_wait_that_nobody_knows() -> None:
+    desk = Desk()
+    desk.grant()
+    for _ in range(5):
+        desk.wait(timeout_s=0.01)
+
+    assert desk.statistics.waiting == 5
+
+
+def test_offer_that_would_outwait_its_deadline_is_refused_with_the_predicted_wait() -> None:
+    desk = Desk()
+    desk.hold_for(10.0)
+    desk.grant()
+    desk.wait()
+    desk.wait()
+    with pytest.raises(BackpressureError, match="the predicted wait of 20 s outlasts the deadline") as raised:
+        desk.offer(timeout_s=19.0)
+
+    assert raised.value.retry_after_s == 20.0
+    assert desk.statistics.refused == 1
+
+
+def test_offer_whose_deadline_is_just_as_far_as_the_predicted_wait_waits() -> None:
+    desk = Desk()
+    desk.hold_for(10.0)
+    desk.grant()
+    desk.wait()
+
+    assert isinstance(desk.offer(timeout_s=10.0), Entry)
+
+
+def test_predicted_wait_counts_only_those_ahead_of_the_newcomer() -> None:
+    desk = Desk()
+    desk.hold_for(10.0)
+    desk.grant()
+    for _ in range(3):
+        desk.wait(Priority.LOW)
+
+    assert isinstance(desk.offer(Priority.HIGH, timeout_s=1.0), Entry)
+
+
+def test_predicted_wait_is_shared_by_the_slots() -> None:
+    desk = Desk(slots=4)
+    desk.hold_for(10.0)
+    for _ in range(4):
+        desk.grant()
+    for _ in range(2):
+        desk.wait()
+
+    with pytest.raises(BackpressureError, match="wait of 5 s"):
+        desk.offer(timeout_s=4.9)
+    assert isinstance(desk.offer(timeout_s=5.1), Entry)
+
+
+def test_predicted_wait_follows_the_holding_times_by_an_eighth_each() -> None:
+    desk = Desk()
+    desk.hold_for(8.0)
+    desk.hold_for(16.0)
+    desk.grant()
+    desk.wait()
+    with pytest.raises(BackpressureError) as raised:
+        desk.offer(timeout_s=1.0)
+
+    assert raised.value.retry_after_s == 9.0
+
+
+def test_predicted_wait_is_not_shortened_by_a_slot_that_nobody_used() -> None:
+    desk = Desk()
+    desk.hold_for(8.0)
+    permit = desk.grant()
+    cancelled = desk.wait()
+    desk.wait()
+    desk.clock.advance(8.0)
+    desk.release(permit)
+    desk.withdraw(cancelled)
+    desk.wait()
+    with pytest.raises(BackpressureError) as raised:
+        desk.offer(timeout_s=1.0)
+
+    assert raised.value.retry_after_s == 8.0
+
+
+def test_refusal_of_a_full_line_says_when_those_who_wait_will_have_been_admitted() -> None:
+    desk = Desk(max_waiting=2)
+    desk.hold_for(3.0)
+    desk.grant()
+    desk.wait()
+    desk.wait()
+    with pytest.raises(BackpressureError) as raised:
+        desk.offer()
+
+    assert raised.value.retry_after_s == 6.0
+
+
+def test_shed_entry_is_told_when_those_who_wait_will_have_been_admitted() -> None:
+    desk = Desk(max_waiting=2)
+    desk.hold_for(3.0)
+    desk.grant()
+    desk.wait()
+    shed = desk.wait()
+    desk.wait(Priority.HIGH)
+
+    assert isinstance(shed.outcome, RefusedError)
+    assert shed.outcome.retry_after_s == 6.0
+
+
+def test_close_refuses_what_comes_even_with_a_free_slot() -> None:
+    desk = Desk()
+    desk.core.close()
+    with pytest.raises(ClosedError, match="the admission queue is closed"):
+        desk.offer()
+
+    assert (desk.statistics.refused, desk.statistics.limit.in_flight) == (1, 0)
+
+
+def test_close_lets_those_in_line_keep_their_places() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    first = desk.wait()
+    desk.core.close()
+    desk.release(permit)
+
+    assert isinstance(first.outcome, Permit)
+
+
+def test_entry_that_rose_in_line_is_granted_first() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    desk.wait(Priority.NORMAL)
+    rising = desk.wait(Priority.BULK)
+    rising.urgency.rise_to(Urgency(Priority.CRITICAL, rising.urgency.deadline))
+    desk.release(permit)
+
+    assert desk.woken == [rising]
+
+
+def test_entry_whose_deadline_was_postponed_in_line_is_granted() -> None:
+    desk = Desk()
+    permit = desk.grant()
+    flight = desk.wait(Priority.NORMAL, timeout_s=5.0)
+    flight.urgency.rise_to(Urgency(Priority.BULK, Deadline(100.0, desk.clock)))
+    desk.clock.advance(6.0)
+    desk.release(permit)
+
+    assert isinstance(flight.outcome, Permit)
