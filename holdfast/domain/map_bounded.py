@@ -67,10 +67,16 @@ async def map_bounded(items: Iterable[A], work: Callable[[A], Awaitable[B]], *, 
     require_at_least("limit", limit, 1)
     ended: dict[int, Ok[B] | Err] = {}
     source = enumerate(items)
+    cancelled = anyio.get_cancelled_exc_class()
+    cancellations: list[BaseException] = []
 
     async def worker(first: tuple[int, A]) -> None:
-        for index, item in chain((first,), source):
-            ended[index] = await _outcome(work, item)
+        try:
+            for index, item in chain((first,), source):
+                ended[index] = await _outcome(work, item)
+        except cancelled as cancellation:
+            cancellations.append(cancellation)
+            raise
 
     try:
         async with anyio.create_task_group() as tasks:
@@ -78,11 +84,13 @@ async def map_bounded(items: Iterable[A], work: Callable[[A], Awaitable[B]], *, 
                 tasks.start_soon(worker, first)
     except BaseExceptionGroup as group:
         # Wrapped by the task group, which is our own affair. Under trio the caller's cancellation may stand beside it.
-        cancelled = anyio.get_cancelled_exc_class()
         fatal = next(error for error in group.exceptions if not isinstance(error, cancelled))
     else:
-        # Popped, because an error's traceback leads back to `ended`: neither would be freed without the other.
-        return [ended.pop(index) for index in range(len(ended))]
+        if not cancellations:
+            # Popped, because an error's traceback leads back to `ended`: neither would be freed without the other.
+            return [ended.pop(index) for index in range(len(ended))]
+        # asyncio only: `work` awaited something that others had cancelled, which a task group takes for its own doing.
+        fatal = cancellations[0]
     raise fatal
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
@@ -177,6 +178,21 @@ async def test_fatal_error_while_the_caller_is_cancelled_wins_over_the_cancellat
         await map_bounded(range(3), work, limit=3)
 
     assert raised.value is fatal
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("items", [[1], [0, 1], [1, 0], [0, 2, 1]])
+async def test_cancellation_that_work_raises_by_itself_is_not_taken_for_an_end(items: list[int]) -> None:
+    async def work(number: int) -> int:
+        await anyio.sleep(number)
+        if number == 1:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        return number
+
+    with pytest.raises(asyncio.CancelledError):
+        await map_bounded(items, work, limit=2)
 
 
 async def test_cancel_from_outside_passes_through_and_leaves_nothing_running() -> None:
