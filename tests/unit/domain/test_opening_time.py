@@ -33,6 +33,11 @@ def test_next_opening_after_opening_doubles_up_to_the_cap_with_equal_jitter(
     assert [opening.next_s(now_s=0.0, cause=None) for _ in expected] == expected
 
 
+@pytest.mark.parametrize("cause", [None, Verdict(outcome=Outcome.FAILURE)])
+def test_next_opening_peer_asks_for_nothing_keeps_its_own_length(cause: Verdict | None) -> None:
+    assert OpeningTime(BreakerConfig(open_s=0.1), longest).next_s(now_s=0.0, cause=cause) == 0.1
+
+
 def test_next_opening_after_thousands_stays_at_the_cap() -> None:
     opening = OpeningTime(BreakerConfig(open_s=1e-300, max_open_s=1e6), longest)
 

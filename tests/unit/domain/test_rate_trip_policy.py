@@ -80,6 +80,12 @@ def test_record_slow_share_reaches_its_ratio_trips() -> None:
     assert tripped == [False] * 9 + [True]
 
 
+def test_record_slow_share_below_its_ratio_does_not_trip() -> None:
+    policy = RateTripPolicy(BreakerConfig(slow_after_s=1.0, slow_ratio=0.8, min_calls=10))
+
+    assert not any(feed(policy, *[Outcome.SUCCESS] * 3, *[Outcome.SLOW] * 7))
+
+
 def test_record_slow_calls_count_as_calls_in_the_failure_ratio() -> None:
     policy = RateTripPolicy(BreakerConfig(failures_in_row=None, min_calls=4, failure_ratio=0.5))
 
