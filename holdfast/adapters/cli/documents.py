@@ -23,7 +23,7 @@ def summary_document(summary: BatchSummary, folder: Path) -> Document:
     """Return a batch in numbers."""
     return {
         **dataclasses.asdict(summary),
-        "complete": summary.pending == 0,
+        "complete": summary.fingerprints is not None and summary.pending == 0,
         "failures": dict(summary.failures),
         "folder": str(folder),
     }

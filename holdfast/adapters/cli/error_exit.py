@@ -33,12 +33,12 @@ def errors_to_exit() -> Generator[None]:
     """Turn an error of Holdfast into its line and `SystemExit`, and Ctrl-C into `ExitCode.INTERRUPTED`."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise SystemExit(ExitCode.INTERRUPTED) from None
-    except (HoldfastError, BaseExceptionGroup) as error:
+    except (HoldfastError, KeyboardInterrupt, BaseExceptionGroup) as error:
         cause = _first_cause(error)
+        if isinstance(cause, KeyboardInterrupt):
+            raise SystemExit(ExitCode.INTERRUPTED) from None
         if not isinstance(cause, HoldfastError):
-            raise cause from None
+            raise cause from cause.__cause__
         write_err(f"holdfast: {one_line('; '.join([str(cause), *getattr(cause, '__notes__', ())]))}\n")
         raise SystemExit(_exit_code(cause)) from None
 
