@@ -112,8 +112,9 @@ async def test_chaos_over_an_unreliable_provider_leaves_every_count_back(seed: i
 
     assert watch.served > 0
     assert watch.most_in_hand == config.max_size
-    assert (calm.leased, calm.creating, calm.closing, calm.waiting) == (0, 0, 0, 0)
-    assert calm.idle == calm.created - calm.closed == config.min_size
+    assert (calm.leased, calm.waiting) == (0, 0)
+    assert calm.idle + calm.creating == config.min_size  # one is being replaced now and then: lifetimes are short
+    assert calm.created == calm.closed + calm.closing + calm.idle
     assert len({lease.resource for lease in leases}) == config.max_size
     assert now.created == now.closed == len(provider.made)
     assert [thing.closings for thing in provider.made] == [1] * len(provider.made)
