@@ -1,1 +1,36 @@
 """Assembles the library: settings, container, orchestrator, batch runner."""
+
+from holdfast.application.batch import BatchRunner
+from holdfast.application.batch_config import BatchConfig
+from holdfast.application.container import Backend, Container, open_container, open_orchestrator
+from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.program import Program
+from holdfast.application.settings import (
+    BackendSettings,
+    ExtractiveSettings,
+    GuardSettings,
+    LoadedSettings,
+    RetrievalSettings,
+    ScriptedSettings,
+    Settings,
+    load_settings,
+)
+
+__all__ = [
+    "Backend",
+    "BackendSettings",
+    "BatchConfig",
+    "BatchRunner",
+    "Container",
+    "ExtractiveSettings",
+    "GuardSettings",
+    "LoadedSettings",
+    "Orchestrator",
+    "Program",
+    "RetrievalSettings",
+    "ScriptedSettings",
+    "Settings",
+    "load_settings",
+    "open_container",
+    "open_orchestrator",
+]

@@ -40,6 +40,7 @@ from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.retry import Retry
 from holdfast.domain.timeout import Timeout
+from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
@@ -86,11 +87,9 @@ def _provider(
 
             return SharedBackendProvider(ExtractiveBackend(name))
         case ScriptedSettings():
-            from holdfast.adapters.inference.scripted import ScriptedBackend  # noqa: PLC0415 - as above
+            from holdfast.application.drill import scripted_backend  # noqa: PLC0415 - as above
 
-            return SharedBackendProvider(
-                ScriptedBackend.repeating(name, chosen.reply, delay_s=chosen.delay_s, clock=clock)
-            )
+            return SharedBackendProvider(scripted_backend(name, chosen, clock=clock))
         case _:
             assert_never(chosen)
 
@@ -140,6 +139,7 @@ async def open_orchestrator(
     chosen = load_settings().settings if settings is None else settings
     container = Container(settings=providers.Object(chosen))
     if backends is not None:
+        require(bool(backends), "give at least one backend", path="backends")
         own = {name: Backend(provider=SharedBackendProvider(backends[name]), guard=chosen.guard) for name in backends}
         container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
     async with open_container(container) as orchestrator:

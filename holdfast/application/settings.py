@@ -82,16 +82,18 @@ class ExtractiveSettings(_Section):
 
 
 class ScriptedSettings(_Section):
-    """A backend that gives a fixed reply after a fixed delay, for trials and load tests.
+    """A backend that does the same for every prompt, for drills and load tests.
 
     Args:
         reply: the text of every answer.
-        delay_s: seconds before each answer.
+        delay_s: seconds before each answer or fault.
+        fault: how every call fails instead; throttled asks for 1 s, hang never answers.
     """
 
     kind: Literal["scripted"]
     reply: str = "scripted reply"
     delay_s: float = Field(default=0.0, ge=0)
+    fault: Literal["unavailable", "throttled", "protocol", "request", "authentication", "hang"] | None = None
     guard: GuardSettings | None = None
 
 

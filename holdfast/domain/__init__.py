@@ -1,1 +1,62 @@
 """The rules: buffers, pools, retry, breaker, deduplication, admission. Talks only to ports."""
+
+from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
+from holdfast.domain.breaker_registry import BreakerRegistry
+from holdfast.domain.buffer import BufferConfig, BufferSnapshot, MemorySafeBuffer, OverflowPolicy, text_size_bytes
+from holdfast.domain.circuit_breaker import BreakerConfig, BreakerMode, CircuitBreaker
+from holdfast.domain.compose import Policy, compose
+from holdfast.domain.concurrency_limit import ConcurrencyLimit
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
+from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shared
+from holdfast.domain.flight import InProgress, New
+from holdfast.domain.map_bounded import Err, Ok, map_bounded
+from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
+from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
+from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.domain.result_window import Cached
+from holdfast.domain.retry import Retry
+from holdfast.domain.retry_policy import Jitter, RetryPolicy
+from holdfast.domain.timeout import Timeout
+from holdfast.domain.urgency import Urgency
+
+__all__ = [
+    "SUCCEEDED",
+    "AdmissionConfig",
+    "AdmissionQueue",
+    "AsyncResourcePool",
+    "BreakerConfig",
+    "BreakerMode",
+    "BreakerRegistry",
+    "BufferConfig",
+    "BufferSnapshot",
+    "Cached",
+    "CircuitBreaker",
+    "Classifier",
+    "ConcurrencyLimit",
+    "Deadline",
+    "DeduplicationConfig",
+    "DeduplicationKey",
+    "Deduplicator",
+    "Err",
+    "InProgress",
+    "Jitter",
+    "Lease",
+    "MemorySafeBuffer",
+    "New",
+    "Ok",
+    "OverflowPolicy",
+    "Policy",
+    "PoolConfig",
+    "RateTripPolicy",
+    "Retry",
+    "RetryPolicy",
+    "Shared",
+    "Timeout",
+    "Urgency",
+    "classify",
+    "compose",
+    "map_bounded",
+    "opts_out",
+    "text_size_bytes",
+]

@@ -1,1 +1,11 @@
 """Ports kept in this process's memory: for tests, and where nothing needs to outlive the process."""
+
+from holdfast.adapters.memory.files import MemoryFiles
+from holdfast.adapters.memory.journal import MemoryJournal
+from holdfast.adapters.memory.retriever import MemoryRetriever
+
+__all__ = [
+    "MemoryFiles",
+    "MemoryJournal",
+    "MemoryRetriever",
+]

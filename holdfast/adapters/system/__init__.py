@@ -1,1 +1,9 @@
-"""The machine itself: its clock."""
+"""The machine itself: its clock and its memory."""
+
+from holdfast.adapters.system.clock import SystemClock
+from holdfast.adapters.system.memory import available_memory_bytes
+
+__all__ = [
+    "SystemClock",
+    "available_memory_bytes",
+]

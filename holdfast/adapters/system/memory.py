@@ -19,8 +19,8 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
     Args:
         root: where ``proc`` and ``sys`` are.
     """
-    limits = [limit for limit in (_host_bytes(root / "proc/meminfo"), _cgroup_bytes(root / "sys/fs/cgroup")) if limit]
-    return min(limits, default=None)
+    told = (_host_bytes(root / "proc/meminfo"), _cgroup_bytes(root / "sys/fs/cgroup"))
+    return min((size_bytes for size_bytes in told if size_bytes is not None), default=None)
 
 
 def _host_bytes(meminfo: Path) -> int | None:

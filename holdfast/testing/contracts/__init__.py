@@ -1,5 +1,21 @@
 """One contract suite for each port, as a pytest base class; an adapter is right when its subclass passes."""
 
+from holdfast.testing.contracts.clock import ClockContract
+from holdfast.testing.contracts.files import FileWriterContract
+from holdfast.testing.contracts.inference_backend import InferenceBackendContract
+from holdfast.testing.contracts.journal import JournalContract
+from holdfast.testing.contracts.resource import ResourceProviderContract
+from holdfast.testing.contracts.retriever import RetrieverContract
 from holdfast.testing.contracts.retry_strategy import RetryStrategyContract
+from holdfast.testing.contracts.trip_policy import TripPolicyContract
 
-__all__ = ["RetryStrategyContract"]
+__all__ = [
+    "ClockContract",
+    "FileWriterContract",
+    "InferenceBackendContract",
+    "JournalContract",
+    "ResourceProviderContract",
+    "RetrieverContract",
+    "RetryStrategyContract",
+    "TripPolicyContract",
+]
