@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.adapters.inference.extractive import ExtractiveBackend
 from holdfast.adapters.inference.scripted import ScriptedBackend
 from holdfast.ports.inference import InferenceBackend
 from holdfast.testing import VirtualClock
@@ -12,3 +13,9 @@ class TestScriptedBackend(InferenceBackendContract):
     @pytest.fixture
     def backend(self) -> InferenceBackend:
         return ScriptedBackend.repeating("scripted", '{"answer": "yes"}', delay_s=1.0, clock=VirtualClock())
+
+
+class TestExtractiveBackend(InferenceBackendContract):
+    @pytest.fixture
+    def backend(self) -> InferenceBackend:
+        return ExtractiveBackend("extractive")
