@@ -144,8 +144,7 @@ class BatchRunner:
             return None  # without making a journal where there is none
         async with self._ledger.writing() as journal:
             undone = await journal.rollback()
-            if undone is not None:
-                await export(self._ledger, self._writer, self._output_folder)
+            await export(self._ledger, self._writer, self._output_folder)
             return undone
 
 

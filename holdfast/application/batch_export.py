@@ -112,22 +112,8 @@ class _Lines:
     def __init__(self, rows_after: _RowsAfter) -> None:
         self._rows_after = rows_after
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pages(self._rows_after)
-
-
-class _Pages:
-    # A class and not an async generator: those need a cleanup of their own when a write is given up half-way.
-    def __init__(self, rows_after: _RowsAfter) -> None:
-        self._rows_after = rows_after
-        self._line = 0
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        rows = await self._rows_after(self._line)
-        if not rows:
-            raise StopAsyncIteration
-        self._line = rows[-1]["line"]
-        return b"".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        after_line = 0
+        while rows := await self._rows_after(after_line):
+            after_line = rows[-1]["line"]
+            yield b"".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows)
