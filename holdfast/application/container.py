@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require
@@ -46,6 +47,8 @@ from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
+from holdfast.ports.retry import RetryStrategy
+from holdfast.ports.trip import TripPolicy
 
 __all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
 
@@ -100,8 +103,21 @@ def _open_journal(path: Path) -> BatchLedger:
     return SqliteJournal(path)
 
 
+def _retry_strategy(name: str, guard: GuardSettings) -> RetryStrategy:
+    del name  # for those who override this provider
+    return guard.retry
+
+
+def _trip_policy(name: str, guard: GuardSettings) -> TripPolicy:
+    del name  # as above
+    return RateTripPolicy(guard.breaker)
+
+
 class Container(containers.DeclarativeContainer):
     """The parts, by the name of their port.
+
+    `retry_strategy` and `trip_policy` are asked once for each backend, with its name and guard, so that a tenacity
+    composition or a pybreaker can take the place of the built-in rule.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -116,6 +132,8 @@ class Container(containers.DeclarativeContainer):
     random = providers.Object(random.random)
     retriever = providers.Factory(_open_retriever, settings.provided.retrieval, clock)
     backends = providers.Factory(_backends, settings, clock)
+    retry_strategy = providers.Callable(_retry_strategy)
+    trip_policy = providers.Callable(_trip_policy)
     journal = providers.Factory(_open_journal)
     writer = providers.Factory(AtomicFileWriter, clock=clock)
 
@@ -154,21 +172,24 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     """
     settings: Settings = container.settings()
     clock: Clock = container.clock()
+    chance: Callable[[], float] = container.random()
+    backends: Mapping[str, Backend] = container.backends()
+
+    def make_breaker(name: str) -> CircuitBreaker:
+        guard = backends[name].guard
+        policy = container.trip_policy(name, guard)
+        return CircuitBreaker(name, guard.breaker, clock=clock, random=chance, trip_policy=policy)
+
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
-        backends: Mapping[str, Backend] = container.backends()
-        breakers = BreakerRegistry(
-            lambda name: CircuitBreaker(name, backends[name].guard.breaker, clock=clock, random=container.random())
-        )
+        breakers = BreakerRegistry(make_breaker)
         routes = [
             Route(
-                retry=Retry(backend.guard.retry, clock=clock, random=container.random()),
+                retry=Retry(container.retry_strategy(name, backend.guard), clock=clock, random=chance),
                 breaker=breakers.get(name),
                 timeout=Timeout(backend.guard.attempt_timeout_s),
                 pool=await stack.enter_async_context(
-                    AsyncResourcePool(
-                        name, backend.provider, backend.guard.pool, clock=clock, random=container.random()
-                    )
+                    AsyncResourcePool(name, backend.provider, backend.guard.pool, clock=clock, random=chance)
                 ),
             )
             for name, backend in backends.items()
