@@ -7,7 +7,7 @@ import sys
 
 from harness import measure, report
 
-_ROUNDS = {"calls": 3, "rounds": 9}
+_ROUNDS = {"calls": 10, "rounds": 5}
 
 
 def _start(*arguments: str) -> None:

@@ -51,15 +51,14 @@ def _outside_imports(graph: grimp.ImportGraph, module: str) -> set[str]:
 
 def _packages_of_extras(project: dict[str, Any]) -> dict[str, set[str]]:
     """Return the importable packages that each extra brings."""
-    extras = project["project"]["optional-dependencies"]
+    installed = packages_distributions()
     return {
         extra: {
             package
-            for package, distributions in packages_distributions().items()
-            for line in lines
-            if Requirement(line).name in distributions
+            for package, distributions in installed.items()
+            if {Requirement(line).name for line in lines} & set(distributions)
         }
-        for extra, lines in extras.items()
+        for extra, lines in project["project"]["optional-dependencies"].items()
     }
 
 
