@@ -108,13 +108,13 @@ class RetrievalSettings(_Section):
         folder: the documents; None leaves retrieval out.
         include: which files, as glob patterns below the folder.
         index: the index file, made when missing; None keeps it in memory.
-        limit: passages for each request; default 5, unmeasured.
+        limit: passages for each request; default 10, of at most 1500 characters each, which one prompt has room for.
     """
 
     folder: Path | None = None
     include: tuple[str, ...] = ("**/*.md", "**/*.txt")
     index: Path | None = None
-    limit: int = Field(default=5, ge=1)
+    limit: int = Field(default=10, ge=1)
 
 
 class Settings(_Section):
