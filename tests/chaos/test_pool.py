@@ -111,7 +111,7 @@ async def test_chaos_over_an_unreliable_provider_leaves_every_count_back(seed: i
     now = pool.statistics()
 
     assert watch.served > 0
-    assert watch.most_in_hand == config.max_size
+    assert 1 < watch.most_in_hand <= config.max_size
     assert (calm.leased, calm.waiting) == (0, 0)
     assert calm.idle + calm.creating == config.min_size  # one is being replaced now and then: lifetimes are short
     assert calm.created == calm.closed + calm.closing + calm.idle
