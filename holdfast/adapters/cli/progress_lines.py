@@ -1,6 +1,6 @@
 """Progress where there is no terminal.
 
-Responsibility: a line on stderr when the phase changes, and every ten seconds, for logs.
+Responsibility: a line on stderr when the scan is over, and every ten seconds, for logs.
 Guarantees: no escape sequences; a reader that has gone is no error.
 Not responsible for: a bar: see `holdfast.adapters.cli.progress_bar`.
 """
@@ -24,8 +24,9 @@ class ProgressLines:
     """Writes a line now and then."""
 
     def __init__(self) -> None:
-        self._phase: BatchPhase | None = None
-        self._next_s = 0.0
+        # A short scan says nothing, so that input that is refused is one line.
+        self._phase = BatchPhase.SCANNING
+        self._next_s = _PAUSE_S
         self._recent = RecentRate()
 
     def show_progress(self, progress: BatchProgress) -> None:

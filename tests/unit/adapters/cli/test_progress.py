@@ -83,7 +83,7 @@ def test_bar_is_drawn_on_the_terminal_and_gone_when_it_ends() -> None:
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l"), "the cursor is back"
 
 
-def test_lines_are_written_when_the_phase_changes_and_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_written_after_the_scan_and_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     lines = ProgressLines()
     for step in (
         replace(SCANNING, items=1000, elapsed_s=0.1),
@@ -96,11 +96,18 @@ def test_lines_are_written_when_the_phase_changes_and_every_ten_seconds(capsys: 
         lines.show_progress(step)
 
     assert capsys.readouterr().err.splitlines() == [
-        "scanning  1,000 lines",
         "running  2/200  –  ETA –  40 saved  6 failed",
         "running  22/200  1.92/s  ETA 1:32  40 saved  6 failed",
         "exporting  200/200  18.2/s  ETA 0:00  40 saved  6 failed",
     ]
+
+
+def test_scan_that_takes_long_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ProgressLines()
+    for elapsed_s in (9.9, 10.1, 10.2):
+        lines.show_progress(replace(SCANNING, elapsed_s=elapsed_s))
+
+    assert capsys.readouterr().err == "scanning  1,200,000 lines\n"
 
 
 def test_lines_say_that_it_is_stopping(capsys: pytest.CaptureFixture[str]) -> None:
