@@ -1,8 +1,8 @@
 """Which statements answer a question.
 
 Responsibility: score each statement of the passages against the question, and choose the few best.
-Guarantees: the same question and passages always give the same choice; nothing is chosen unless a third of the question
-    is met, by weight; no statement is chosen twice.
+Guarantees: the same question and passages always give the same choice; nothing is chosen from a document in which no
+    statement, with its surroundings, meets a third of the question by weight; no statement is chosen twice.
 Not responsible for: understanding. Words are compared, weighted by how rare they are among the statements, and the form
     of the question says which statements to prefer. The factors are unmeasured; they are tuned on the questions of
     `tests/integration/test_extractive_answers.py`.
@@ -28,7 +28,7 @@ from holdfast.ports.search_terms import search_terms
 __all__ = ["Choice", "choose"]
 
 _LEAST_MET: Final = 1 / 3
-_LEAST_OF_BEST: Final = 0.6
+_LEAST_OF_BEST: Final = 0.65
 _MOST_ALIKE: Final = 0.8
 _LONGEST_STATEMENT: Final = 700
 
@@ -39,14 +39,14 @@ _IN_NEIGHBOUR: Final = 0.25
 _IN_DOCUMENT: Final = 0.4
 
 _ASKS_WHY: Final = re.compile(r"\bwhy\b|\breasons?\b|\bwhat (?:is|are)\b[^?.!\n]{1,80}\bfor\b", re.IGNORECASE)
-_GIVES_REASON: Final = re.compile(
-    r"\b(?:because|since(?= \w)|so that|due to|reasons?|therefore|otherwise|in order to)\b", re.IGNORECASE
-)
+_SAYS_BECAUSE: Final = re.compile(r"\b(?:because|since(?= \w)|due to|reasons?)\b", re.IGNORECASE)
+_SAYS_WHAT_FOR: Final = re.compile(r"\b(?:so that|in order to|otherwise|therefore)\b", re.IGNORECASE)
 _CONCLUDES: Final = re.compile(r"(?:so|therefore|hence|thus|that is why)\b", re.IGNORECASE)
 _HOLDS_REASONS: Final = re.compile(
     r"\b(?:why|reasons?|rationale|drivers?|outcome|decision|motivation|background)\b", re.IGNORECASE
 )
-_GIVES_A_REASON: Final = 0.8
+_GIVES_A_REASON: Final = 1.0
+_GIVES_A_PURPOSE: Final = 0.4
 _AMONG_REASONS: Final = 0.5
 
 _ASKS_HOW_MUCH: Final = re.compile(r"\bhow (?:many|much|long|large|often|fast|big|high|small)\b", re.IGNORECASE)
@@ -100,11 +100,8 @@ def choose(question: str, passages: Sequence[Passage], *, limit: int) -> tuple[C
     candidates = [candidate for number, passage in enumerate(passages) for candidate in _candidates(number, passage)]
     if not terms or not candidates:
         return ()
-    picked = _pick(_Scorer(question, terms, passages, candidates).rank(), limit)
-    if all(one.met < _LEAST_MET for one in picked):
-        return ()
     by_passage: dict[int, list[_Candidate]] = {}
-    for one in picked:
+    for one in _pick(_Scorer(question, terms, passages, candidates).rank(), limit):
         by_passage.setdefault(one.candidate.passage, []).append(one.candidate)
     return tuple(
         Choice(
@@ -151,8 +148,14 @@ class _Scorer:
         self._standing = self._standings()
 
     def rank(self) -> list[_Scored]:
-        """Return the candidates, best first; equal ones in order of their passages."""
-        return sorted(map(self._score, self._candidates), key=attrgetter("score"), reverse=True)
+        """Return the candidates of the documents that fit, best first; equal ones in order of their passages."""
+        scored = [self._score(candidate) for candidate in self._candidates]
+        fitting = {self._source(one.candidate) for one in scored if one.met >= _LEAST_MET}
+        best_first = sorted(scored, key=attrgetter("score"), reverse=True)
+        return [one for one in best_first if self._source(one.candidate) in fitting]
+
+    def _source(self, candidate: _Candidate) -> str:
+        return self._passages[candidate.passage].source
 
     def _score(self, candidate: _Candidate) -> _Scored:
         own = self._met(candidate.own)
@@ -172,7 +175,7 @@ class _Scorer:
         """Return for each passage how well its document fits, times how well it was found to fit itself, 0-1."""
         documents: defaultdict[str, set[str]] = defaultdict(set)
         for candidate in self._candidates:
-            documents[self._passages[candidate.passage].source] |= candidate.own | candidate.above
+            documents[self._source(candidate)] |= candidate.own | candidate.above
         scores = [passage.score if 0 < passage.score < math.inf else 0.0 for passage in self._passages]
         best = max(scores, default=0.0) or 1.0
         return [
@@ -184,9 +187,13 @@ class _Scorer:
         """Return what a statement gains by giving a reason, when the question asks for one."""
         if not self._asks_why:
             return 0.0
-        says = _GIVES_REASON.search(candidate.statement.text) or _CONCLUDES.match(candidate.next_text)
-        stands = _HOLDS_REASONS.search(self._passages[candidate.passage].heading)
-        return _GIVES_A_REASON * bool(says) + _AMONG_REASONS * bool(stands)
+        text = candidate.statement.text
+        if _SAYS_BECAUSE.search(text) or _CONCLUDES.match(candidate.next_text):
+            gain = _GIVES_A_REASON
+        else:
+            gain = _GIVES_A_PURPOSE if _SAYS_WHAT_FOR.search(text) else 0.0
+        heading = self._passages[candidate.passage].heading
+        return gain + (_AMONG_REASONS if _HOLDS_REASONS.search(heading) else 0.0)
 
     def _preference(self, candidate: _Candidate) -> float:
         text = candidate.statement.text

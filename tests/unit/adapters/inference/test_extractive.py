@@ -107,6 +107,8 @@ async def test_complete_statement_too_long_to_read_is_left_out() -> None:
             "Connecting to it takes long. So there is a pool.",
             "The pool is there. Use the pool.",
         ),
+        ("Why is there a pool?", "A pool exists so that nobody waits long.", "A pool exists for everyone."),
+        ("Why is there a pool?", "A pool, because making one takes long.", "A pool, so that nobody waits."),
         ("How many waiters has the pool?", "The pool has 100 waiters.", "The pool has waiters in line."),
         ("Does the pool grow?", "The pool grows on demand, slowly.", "Does the pool grow?"),
         ("Which test covers the pool?", "This test covers the pool in full.", "`tests/test_pool.py::test_covers`"),

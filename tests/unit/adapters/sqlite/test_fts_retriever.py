@@ -4,8 +4,11 @@ import math
 import sqlite3
 from pathlib import Path
 
+import anyio
+import anyio.from_thread
 import pytest
 
+from holdfast.adapters.sqlite.document_folder import DocumentFolder, Stamp
 from holdfast.adapters.sqlite.fts_retriever import FtsRetriever
 from holdfast.ports.errors import ConfigurationError, RetrievalError
 from holdfast.testing import ManualClock, sweep_cancellation
@@ -147,3 +150,26 @@ async def test_open_cancelled_at_any_checkpoint_leaves_an_index_that_the_next_ca
             assert await found(retriever, "alpha") == ["a.md"]
 
     assert await sweep_cancellation(scenario, check) >= 4
+
+
+async def test_open_cancelled_while_it_indexes_stops_after_the_file_at_hand(
+    documents: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        (documents / f"{number}.md").write_text("beta", encoding="utf-8")
+    read = DocumentFolder.read
+    sources: list[str] = []
+
+    with anyio.CancelScope() as scope:
+
+        def cancelling_read(self: DocumentFolder, source: str) -> tuple[Stamp, str]:
+            sources.append(source)
+            anyio.from_thread.run_sync(scope.cancel)
+            return read(self, source)
+
+        monkeypatch.setattr(DocumentFolder, "read", cancelling_read)
+        async with FtsRetriever(documents, clock=clock):
+            pass
+
+    assert scope.cancelled_caught
+    assert len(sources) == 1
