@@ -35,7 +35,7 @@ class FlightTable(Generic[T]):
 
     def __init__(self, window: ResultWindow[T]) -> None:
         self._window = window
-        self._flights: dict[DeduplicationKey, Flight[T]] = {}
+        self._flights: dict[bytes, Flight[T]] = {}  # by digest, as in the window
         self._called = 0
         self._joined = 0
         self._cached = 0
@@ -45,7 +45,7 @@ class FlightTable(Generic[T]):
 
     def check_and_register(self, key: DeduplicationKey, *, now_s: float) -> Cached[T] | New[T] | InProgress[T]:
         """Return the answer, a place in the flight that brings it, or a new flight that the caller must end."""
-        flight = self._flights.get(key)
+        flight = self._flights.get(key.digest)
         if flight is not None:
             flight.waiters += 1
             self._joined += 1
@@ -54,7 +54,7 @@ class FlightTable(Generic[T]):
         if cached is not None:
             self._cached += 1
             return cached
-        flight = self._flights[key] = Flight(key)
+        flight = self._flights[key.digest] = Flight(key)
         self._called += 1
         return New(token=flight)
 
@@ -64,19 +64,19 @@ class FlightTable(Generic[T]):
         Raises:
             Exception: whatever the window's `size_of` raises; the flight goes on then.
         """
-        if self._flights.get(token.key) is not token:
+        if self._flights.get(token.key.digest) is not token:
             return False
         self._window.store(token.key, value, now_s=now_s)
-        del self._flights[token.key]
+        del self._flights[token.key.digest]
         self._completed += 1
         token.succeed(value)
         return True
 
     def fail(self, token: Flight[T], error: BaseException) -> bool:
         """End a flight with a failure, which is not kept; return False, and change nothing, if it had ended before."""
-        if self._flights.get(token.key) is not token:
+        if self._flights.get(token.key.digest) is not token:
             return False
-        del self._flights[token.key]
+        del self._flights[token.key.digest]
         self._failed += 1
         token.fail(error)
         return True
@@ -91,11 +91,11 @@ class FlightTable(Generic[T]):
 
         Nothing happens once the flight has ended.
         """
-        if self._flights.get(token.key) is not token:
+        if self._flights.get(token.key.digest) is not token:
             return
         token.waiters -= 1
         if token.waiters == 0:
-            del self._flights[token.key]
+            del self._flights[token.key.digest]
             self._abandoned += 1
             # Nobody waits now; but a waiter that left and waits again must not wait for ever.
             token.fail(ClosedError("the abandoned flight"))

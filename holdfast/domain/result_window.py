@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from holdfast.domain.deduplication_key import DeduplicationKey
 
@@ -34,8 +34,7 @@ class Cached(Generic[T]):
     value: T
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry(Generic[T]):
+class _Entry(NamedTuple, Generic[T]):
     cached: Cached[T]
     size_bytes: int
     expires_at_s: float
@@ -74,7 +73,8 @@ class ResultWindow(Generic[T]):
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._size_of = size_of
-        self._entries: OrderedDict[DeduplicationKey, _Entry[T]] = OrderedDict()
+        # By digest: bytes keep their hash, a dataclass computes it anew at every look-up.
+        self._entries: OrderedDict[bytes, _Entry[T]] = OrderedDict()
         self.size_bytes = 0
         self.expired = 0
         self.evicted = 0
@@ -88,7 +88,7 @@ class ResultWindow(Generic[T]):
 
         Complexity: O(1), amortised: what has expired is dropped once, here or in `store`.
         """
-        entry = self._entries.get(key)
+        entry = self._entries.get(key.digest)
         if entry is None:
             return None
         if entry.expires_at_s > now_s:
@@ -114,9 +114,7 @@ class ResultWindow(Generic[T]):
         while len(self._entries) >= self._max_entries or self.size_bytes + size_bytes > self._max_bytes:
             self._drop_oldest()
             self.evicted += 1
-        self._entries[key] = _Entry(
-            cached=Cached(value=value), size_bytes=size_bytes, expires_at_s=now_s + self._window_s
-        )
+        self._entries[key.digest] = _Entry(Cached(value=value), size_bytes, now_s + self._window_s)
         self.size_bytes += size_bytes
 
     def _drop_expired(self, now_s: float) -> None:

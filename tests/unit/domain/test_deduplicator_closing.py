@@ -95,6 +95,31 @@ async def test_engine_never_opened_refuses_every_request() -> None:
         await run(engine(), Backend())
 
 
+async def test_engine_left_refuses_every_request_also_while_calls_still_end() -> None:
+    async def slow_to_end(_: Urgency) -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(10.0)
+        return "never"
+
+    async def late() -> Shared[str]:
+        await anyio.sleep(1.0)
+        return await run(shared, Backend())
+
+    async with anyio.create_task_group() as tasks:
+        callers = Callers(tasks)
+        async with engine() as shared:
+            await callers.start(lambda: run(shared, slow_to_end))
+            await callers.start(late)
+        with pytest.raises(ClosedError):
+            await run(shared, Backend())
+
+    assert [type(error) for error in callers.errors] == [ClosedError, ClosedError]
+    assert shared.statistics().requests == 1
+
+
 async def test_engine_opened_again_refuses() -> None:
     shared = engine()
     async with shared:
