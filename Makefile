@@ -86,5 +86,5 @@ lock: | $(UV) ## Compile the pinned requirements: make lock LOCK_ARGS=--upgrade
 	echo uv | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/uv.txt
 
 clean: ## Remove everything that these targets made, except results in out/
-	rm -rf .venv .venv-3.11 .uv build dist .coverage* .*_cache .hypothesis
+	rm -rf .venv .venv-3.11 .uv .holdfast build dist .coverage* .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
