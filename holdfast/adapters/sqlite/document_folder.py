@@ -62,7 +62,7 @@ class DocumentFolder:
         max_file_bytes: larger files are no documents.
 
     A pattern matches the whole path below the folder, as `pathlib.PurePath.full_match` does: ``*`` stays within one
-    name, and ``**/`` stands for any number of subfolders, none included.
+    name, and ``**/`` stands for any number of subfolders, none included. A link to a file is read like the file.
     """
 
     def __init__(self, root: Path, *, include: Iterable[str], exclude: Iterable[str], max_file_bytes: int) -> None:

@@ -80,6 +80,7 @@ class FtsRetriever:
 
         Cancellation: takes effect after the file at hand; what is indexed by then stays in the index file.
         """
+        self._turn = anyio.CapacityLimiter(1)  # one of this event loop
         try:
             await self._in_thread(self._open)
             await self.refresh()

@@ -173,3 +173,13 @@ async def test_open_cancelled_while_it_indexes_stops_after_the_file_at_hand(
 
     assert scope.cancelled_caught
     assert len(sources) == 1
+
+
+def test_open_again_in_another_event_loop_serves(documents: Path, clock: ManualClock) -> None:
+    retriever = FtsRetriever(documents, clock=clock)
+
+    async def ask() -> list[str]:
+        async with retriever:
+            return await found(retriever, "alpha")
+
+    assert [anyio.run(ask, backend=backend) for backend in ("asyncio", "trio", "asyncio")] == [["a.md"]] * 3
