@@ -34,5 +34,7 @@ def ask_question(application: Application, question: str, *, as_json: bool) -> N
     if as_json:
         write_json(dataclasses.asdict(reply))
         return
-    sources = "".join(f"  {citation.label}\n" for citation in reply.citations)
-    write_out(printable(f"{reply.text}\n{f'{chr(10)}Sources:{chr(10)}{sources}' if sources else ''}"))
+    lines = [reply.text]
+    if reply.citations:
+        lines += ["", "Sources:", *(f"  {citation.label}" for citation in reply.citations)]
+    write_out(printable("".join(f"{line}\n" for line in lines)))

@@ -1,7 +1,7 @@
 """How a batch is shown.
 
 Responsibility: the protocol of a view, and the two views that say little: none at all, and one JSON object.
-Guarantees: a view never holds up the batch; with JSON, stdout holds one object and nothing else.
+Guarantees: a view never fails a batch; with JSON, stdout holds one object and nothing else.
 Not responsible for: the table: see `holdfast.adapters.cli.table_view`. Errors: see `holdfast.adapters.cli.error_exit`.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["BatchView", "Follower", "JsonView", "QuietView"]
 
 
 class Follower(Protocol):
-    """Shows a batch while it runs. Both methods return at once."""
+    """Shows a batch while it runs. Both are called on the event loop, so they do next to nothing."""
 
     def show_progress(self, progress: BatchProgress) -> None:
         """Show how far it has come."""

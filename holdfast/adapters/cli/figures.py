@@ -1,7 +1,7 @@
 """Numbers as people read them.
 
 Responsibility: durations, sizes, rates, counts.
-Guarantees: at most ten characters; a figure that is not known is a dash.
+Guarantees: three figures, or all before the point; what is not known is a dash.
 Not responsible for: JSON, which keeps full precision.
 """
 
@@ -31,7 +31,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return UNKNOWN
-    if seconds < 1:
+    if seconds < 0.9995:  # beyond, three figures are a second
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:.2f} s" if seconds < 60 else clock_time(seconds)
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Final, TextIO
 
 from holdfast.adapters.cli.exit_codes import ExitCode
 
 __all__ = ["one_line", "printable", "write_err", "write_json", "write_out"]
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def write_out(text: str) -> None:
@@ -65,11 +68,8 @@ def _discard_rest(stream: TextIO) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text from outside with every character replaced that a terminal might obey; line ends and tabs stay."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
+    """Return text from outside with every character replaced that a terminal obeys; line ends and tabs stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:

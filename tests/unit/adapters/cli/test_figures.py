@@ -13,6 +13,7 @@ from holdfast.adapters.cli.figures import clock_time, count, duration, rate, sha
         (0.0000512, "0.0512 ms"),
         (0.0123, "12.3 ms"),
         (0.999, "999 ms"),
+        (0.9996, "1.00 s"),
         (1.0, "1.00 s"),
         (59.99, "59.99 s"),
         (60.0, "1:00"),

@@ -99,7 +99,13 @@ def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[2Jb\x07\tc\nd\u202e") == "a\ufffd[2Jb\ufffd\tc\nd\ufffd"
+    assert printable("a\x1b[2Jb\x07\rc\x7f\x9bd") == "a\ufffd[2Jb\ufffd\ufffdc\ufffd\ufffdd"
+
+
+def test_text_that_only_looks_odd_stays_as_it_is() -> None:
+    text = "one\ttwo\nthree\u3000four\u00a0five 👩\u200d🚀"
+
+    assert printable(text) == text
 
 
 def test_line_stays_one_line_and_reads_as_it_did() -> None:
