@@ -86,6 +86,23 @@ class Deduplicator(Generic[T]):
         config: how long answers are kept, and how many.
         clock: monotonic time.
         size_of: bytes that one answer takes; asked once for each. What it raises fails the call.
+
+    Example:
+        >>> from holdfast.domain.deadline import Deadline
+        >>> from holdfast.ports.service import Priority
+        >>> from holdfast.testing import VirtualClock
+        >>> async def call(urgency: Urgency) -> str:
+        ...     return "because of Rayleigh scattering"
+        >>> async def main() -> None:
+        ...     clock = VirtualClock()
+        ...     urgency = Urgency(Priority.NORMAL, Deadline.after(30.0, clock))
+        ...     async with Deduplicator[str](clock=clock, size_of=len) as shared:
+        ...         for _ in range(2):
+        ...             answer = await shared.run(DeduplicationKey(digest=bytes(32)), call, urgency=urgency)
+        ...             print(f"{answer.disposition}: {answer.value}")
+        >>> anyio.run(main)
+        called: because of Rayleigh scattering
+        cached: because of Rayleigh scattering
     """
 
     _tasks: TaskGroup

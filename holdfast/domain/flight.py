@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    """A call that is under way; the token of whoever makes it.
+    """A call that is under way; the token of whoever makes it, who hands it back and leaves it alone.
 
     Args:
         key: what it answers.
