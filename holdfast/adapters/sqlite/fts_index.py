@@ -160,7 +160,9 @@ class FtsIndex:
 
 def is_corrupt(error: sqlite3.DatabaseError) -> bool:
     """Return whether the file itself is broken, and not only busy, full or out of reach."""
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    # Errors that Python's module raises by itself, such as for text that is not UTF-8, carry no code.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def set_aside(path: Path) -> None:

@@ -197,6 +197,19 @@ def test_search_in_an_index_that_breaks_later_goes_on_in_memory(library: Library
     assert library.path.with_name("index.sqlite.broken").exists()
 
 
+def test_search_in_an_index_that_holds_no_text_any_more_goes_on_in_memory(library: Library) -> None:
+    library.write("a.md", "alpha")
+    index = library.open(library.path)
+    other = sqlite3.connect(library.path)
+    other.execute("UPDATE passage_content SET c2 = CAST(X'ff' AS TEXT)")
+    other.commit()
+    other.close()
+
+    assert [passage.text for passage in index.search(("alpha",), 5, no_pause)] == ["alpha"]
+    assert index.report().path is None
+    assert library.path.with_name("index.sqlite.broken").exists()
+
+
 def test_open_database_of_something_else_is_refused_and_left_alone(library: Library) -> None:
     library.path.parent.mkdir()
     other = sqlite3.connect(library.path)
