@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.batch_input import read_line
-from holdfast.application.batch_line import parse_line
+from holdfast.application.batch_line import LineRejectedError, parse_line
 from holdfast.application.batch_outcome import failure_of, well_formed
 from holdfast.application.batch_tally import BatchTally
 from holdfast.ports.batch import StopSignal
@@ -26,12 +26,7 @@ from holdfast.ports.errors import ClosedError, JournalWriteError
 from holdfast.ports.journal import AnsweredItem, BatchItem, BatchRun, Claim, FailedItem, Failure, FailureKind
 from holdfast.ports.service import Request, Service
 
-__all__ = ["BatchWork", "idempotency_key"]
-
-
-def idempotency_key(input_sha256: str, item_id: str) -> str:
-    """Return the key that the item is sent with, the same in every process and every run."""
-    return hashlib.sha256(f"{input_sha256}:{item_id}".encode()).hexdigest()
+__all__ = ["BatchWork"]
 
 
 class BatchWork:
@@ -128,7 +123,10 @@ class BatchWork:
             reason = f"the process died {claim.crashes} times while this item was in hand; mend it and retry it"
             crashed = Failure(kind=FailureKind.CRASHED, reason=reason)
             return FailedItem(line=item.line, id=item.id, failure=crashed, elapsed_s=0.0)
-        request = await self._request(item)
+        try:
+            request = await self._request(item)
+        except LineRejectedError as error:  # it was enrolled by a version that took less offence
+            return FailedItem(line=item.line, id=item.id, failure=error.failure, elapsed_s=0.0)
         started_s = self._clock.monotonic_s()
         try:
             reply = await self._service.submit(request)
@@ -142,4 +140,6 @@ class BatchWork:
 
     async def _request(self, item: BatchItem) -> Request:
         line = parse_line(await run_sync(read_line, self._input_path, item))
-        return line.request(request_id=item.id, idempotency_key=idempotency_key(self._input_sha256, item.id))
+        # The same in every process and every run of this input.
+        key = hashlib.sha256(f"{self._input_sha256}:{item.id}".encode()).hexdigest()
+        return line.request(request_id=item.id, idempotency_key=key)

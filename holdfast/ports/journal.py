@@ -215,19 +215,18 @@ class RolledBack:
 class BatchRun(Protocol):
     """The running side: takes items in hand and records what came of them.
 
-    Duplication: an item is in one hand at a time, and settled (by
-    `record_answer`, `record_failure` or `release`) once. Loss: an item in hand when the process dies is pending again,
-    its crash counted. Atomicity: an item leaves the hand and gains its result in one step. Texts are valid Unicode: no
-    lone surrogates. Cancellation: a call either did nothing yet or completes and returns. Errors: `JournalWriteError`;
-    `BatchError` for an item that is not in hand.
+    Ordering: fresh items come in order of lines, suspects with the fewest crashes first. Duplication: an item is in one
+    hand at a time, and settled once, by `record_answer`, `record_failure` or `release`. Loss: an item in hand when the
+    process dies is pending again, its crash counted. Atomicity: an item leaves the hand and gains its result in one
+    step. Texts are valid Unicode: no lone surrogates. Cancellation: a call either did nothing yet or completes and
+    returns. Errors: `JournalWriteError`; `BatchError` for an item that is not in hand.
     """
 
     async def claim(self, *, suspects: bool) -> Claim | None:
         """Take the next item in hand, its crash counted in advance, or return None when there is none left.
 
         Args:
-            suspects: whether to take an item that was in hand when the process died, the fewest crashes first, or a
-                fresh one, in order of lines.
+            suspects: whether to take an item that was in hand when the process died, or a fresh one.
         """
         ...
 
@@ -283,7 +282,8 @@ class BatchLedger(Protocol):
     """The reading side of one batch, and the door to its writing side.
 
     Ordering: by line. Reading never waits for the writer and sees whole changes only. Cancellation: may be cancelled at
-    any moment. Errors: `BatchError` when it cannot be read, `JournalSchemaError` when it is of a newer version.
+    any moment. Errors: `BatchError` when it cannot be read, `JournalSchemaError` when it is of a newer version,
+    `JournalLockedError` when it is of an older one and somebody writes it.
     """
 
     def writing(self) -> AbstractAsyncContextManager[BatchJournal]:

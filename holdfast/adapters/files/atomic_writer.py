@@ -11,6 +11,7 @@ Source: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import stat
@@ -22,6 +23,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from holdfast.ports.clock import Clock
+from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.files import FileWriter
 
 __all__ = ["AtomicFileWriter"]
@@ -36,6 +38,9 @@ class AtomicFileWriter:
         max_attempts: writes before an EIO surfaces; default 6, unmeasured.
         first_delay_s: seconds before the second write, doubled for each further one; default 0.5 (15.5 s in all),
             unmeasured.
+
+    Raises:
+        ConfigurationError: if `max_attempts` or `first_delay_s` cannot work.
     """
 
     def __init__(
@@ -46,6 +51,12 @@ class AtomicFileWriter:
         max_attempts: int = 6,
         first_delay_s: float = 0.5,
     ) -> None:
+        if max_attempts < 1:
+            raise ConfigurationError(f"must be at least 1, not {max_attempts!r}", path="writer.max_attempts")
+        if not 0.0 <= first_delay_s < math.inf:
+            raise ConfigurationError(
+                f"must be a finite number from 0, not {first_delay_s!r}", path="writer.first_delay_s"
+            )
         self._clock = clock
         self._notify = notify
         self._max_attempts = max_attempts

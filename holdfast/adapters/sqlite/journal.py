@@ -23,6 +23,7 @@ from holdfast.adapters.sqlite import journal_writing
 from holdfast.adapters.sqlite.journal_reading import read_answers, read_failures, read_summary
 from holdfast.adapters.sqlite.journal_schema import STEPS, Step
 from holdfast.adapters.sqlite.journal_session import JournalSession, read_journal
+from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.journal import (
     AnsweredItem,
     BatchItem,
@@ -49,9 +50,14 @@ class SqliteJournal:
         path: the file; it and its folder are made by the first writer.
         max_size_bytes: how large it may become before saves fail as on a full disk; default 64 GiB, unmeasured.
         steps: the schema, as steps from nothing; another one than the default is for tests of an upgrade.
+
+    Raises:
+        ConfigurationError: if `max_size_bytes` is less than 1.
     """
 
     def __init__(self, path: Path, *, max_size_bytes: int = 64 * 1024**3, steps: Sequence[Step] = STEPS) -> None:
+        if max_size_bytes < 1:
+            raise ConfigurationError(f"must be at least 1, not {max_size_bytes!r}", path="journal.max_size_bytes")
         self._path = path
         self._max_size_bytes = max_size_bytes
         self._steps = steps

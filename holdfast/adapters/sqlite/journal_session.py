@@ -56,7 +56,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 class JournalSession:
-    """An open journal and the lock on it; from `open` to `close`, used by one thread at a time.
+    """An open journal and the lock on it, until it is closed; used by one thread at a time.
 
     Args:
         path: the journal.

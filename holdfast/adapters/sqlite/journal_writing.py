@@ -31,7 +31,6 @@ __all__ = [
     "record_failure",
     "recover",
     "release",
-    "require_sealed",
     "seal",
     "undo_run",
 ]
@@ -79,8 +78,7 @@ def seal(connection: sqlite3.Connection, fingerprints: Fingerprints) -> None:
     )
 
 
-def require_sealed(connection: sqlite3.Connection) -> None:
-    """Raise unless the batch exists."""
+def _require_sealed(connection: sqlite3.Connection) -> None:
     if not _is_sealed(connection):
         raise BatchError("the batch is not sealed yet; enrol its items and seal it first")
 
@@ -93,7 +91,7 @@ def newest_run(connection: sqlite3.Connection) -> int | None:
 
 def continue_run(connection: sqlite3.Connection) -> int:
     """Return the newest run's number, beginning the first run if there is none."""
-    require_sealed(connection)
+    _require_sealed(connection)
     number = newest_run(connection)
     if number is not None:
         return number
@@ -104,7 +102,7 @@ def continue_run(connection: sqlite3.Connection) -> int:
 
 def begin_retry(connection: sqlite3.Connection) -> int:
     """Set the failures aside, queue their items for a new run, and return its number."""
-    require_sealed(connection)
+    _require_sealed(connection)
     last = newest_run(connection)
     if last is None or connection.execute("SELECT 1 FROM queue").fetchone():
         raise BatchError("items are still pending; finish their run before its failures are retried")

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
+from holdfast.ports.errors import ConfigurationError
 from holdfast.testing import ManualClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
@@ -46,6 +49,21 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def told() -> list[str]:
     return []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"max_attempts": 0}, "writer.max_attempts"),
+        ({"first_delay_s": -1.0}, "writer.first_delay_s"),
+        ({"first_delay_s": math.nan}, "writer.first_delay_s"),
+    ],
+)
+def test_writer_with_a_value_that_cannot_work_is_refused(told: list[str], wrong: dict[str, Any], path: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AtomicFileWriter(clock=ManualClock(), notify=told.append, **wrong)
+
+    assert caught.value.path == path
 
 
 async def test_replace_when_the_disk_recovers_writes_everything_again_and_tells_once(

@@ -13,6 +13,7 @@ from holdfast.adapters.sqlite.journal import SqliteJournal
 from holdfast.adapters.sqlite.journal_schema import STEPS, schema_version, upgrade
 from holdfast.ports.errors import (
     BatchError,
+    ConfigurationError,
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
@@ -72,6 +73,11 @@ def content(path: Path) -> bytes:
 def pragma(path: Path, name: str) -> object:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def test_journal_that_may_hold_nothing_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"journal\.max_size_bytes"):
+        SqliteJournal(path, max_size_bytes=0)
 
 
 async def test_journal_is_durable_and_readable_while_it_is_written(path: Path) -> None:

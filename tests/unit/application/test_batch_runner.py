@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
+from holdfast.application.batch_enrolment import configuration_sha256
 from holdfast.ports.batch import BatchPhase, BatchProgress, BatchReport, BatchStatus
 from holdfast.ports.errors import (
     BackendUnavailableError,
@@ -27,7 +29,7 @@ from holdfast.ports.errors import (
 )
 from holdfast.ports.files import FileWriter
 from holdfast.ports.inference import Citation, Usage
-from holdfast.ports.journal import FailureKind
+from holdfast.ports.journal import BatchItem, FailureKind, Fingerprints
 from holdfast.ports.service import Disposition, Priority, Reply, Request
 from holdfast.ports.statistics import Health
 from holdfast.testing import VirtualClock, sweep_cancellation
@@ -716,6 +718,28 @@ async def test_line_changed_under_a_running_batch_ends_it_and_calls_nothing_wron
     bench.write_questions(3)
     bench.service.script = answer
     assert (await bench.run()).summary.answered == 3
+
+
+async def test_line_that_an_older_version_had_taken_fails_alone(bench: Bench) -> None:
+    bench.write({"id": "q1", "question": "Why?", "forgotten": True}, {"id": "q2", "question": "How?"})
+    offset = 0
+    items: list[BatchItem] = []
+    for number, line in enumerate(bench.input_path.read_bytes().splitlines(), 1):
+        sha256 = hashlib.sha256(line).digest()
+        items.append(BatchItem(line=number, id=f"q{number}", byte_offset=offset, size_bytes=len(line), sha256=sha256))
+        offset += len(line) + 1
+    fingerprints = Fingerprints(
+        input_sha256=hashlib.sha256(bench.input_path.read_bytes()).hexdigest(),
+        configuration_sha256=configuration_sha256("{}", bench.config),
+    )
+    async with bench.journal.writing() as journal:
+        await journal.enrol(items)
+        await journal.seal(fingerprints)
+
+    report = await bench.run()
+
+    assert bench.service.asked() == ["q2"]
+    assert report.summary.failures == ((FailureKind.INVALID, 1),)
 
 
 async def test_missing_input_is_refused_before_the_output_is_made(bench: Bench) -> None:
