@@ -166,6 +166,8 @@ class Orchestrator:
         for scope in self._running:
             scope.cancel()
         await self._idle.wait()
+        self._deduplicator.close()
+        self._admission.close()
         self._state = ServiceState.CLOSED
 
     async def _answer(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
