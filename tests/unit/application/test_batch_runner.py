@@ -863,6 +863,22 @@ async def test_files_of_many_results_are_written_page_by_page(bench: Bench) -> N
     assert [row["id"] for row in bench.rows("results.jsonl")] == [f"q{number}" for number in range(1, 1201)]
 
 
+async def test_answer_that_arrives_with_a_cancellation_is_saved(bench: Bench) -> None:
+    bench.write_questions(1)
+
+    async def cancelling(request: Request) -> Reply:
+        scope.cancel()
+        return reply_to(request)
+
+    bench.service.script = cancelling
+
+    with anyio.CancelScope() as scope:
+        await bench.run()
+
+    assert scope.cancelled_caught
+    assert (await bench.journal.summary()).answered == 1
+
+
 async def test_cancellation_at_any_moment_loses_no_item_and_records_none_twice(bench: Bench) -> None:
     bench.config = BatchConfig(concurrency=2, max_crashes=1)
     bench.write({"id": "q1", "question": "Why?"}, b"", {"id": "q3", "question": "How?"}, {"question": "Who?"})
