@@ -17,7 +17,7 @@ QUESTIONS = {f"q{number}" for number in range(600)}
 
 
 @pytest.mark.parametrize(("backend", "kills"), [("asyncio", 50), ("trio", 20)])
-def test_batch_killed_again_and_again_has_one_record_for_each_item(tmp_path: Path, backend: str, kills: int) -> None:
+def test_batch_killed_at_random_moments_records_every_item_once(tmp_path: Path, backend: str, kills: int) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)
 
