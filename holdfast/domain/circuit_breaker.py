@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, assert_never
 
-import anyio
-
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
 from holdfast.domain.breaker_states import Closed, Disabled, ForcedOpen, HalfOpen, MetricsOnly, Move, Open, State
+from holdfast.domain.cancellation import is_cancellation
 from holdfast.domain.compose import Policy
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.opening_time import OpeningTime
@@ -116,7 +115,7 @@ class CircuitBreaker:
             verdict, error = self._classify(raised), raised
             raise
         except BaseException as raised:
-            if deadline is not None and _is_cancellation(raised) and deadline.has_passed():
+            if deadline is not None and is_cancellation(raised) and deadline.has_passed():
                 verdict, error = _CUT_AT_DEADLINE, DeadlineExceededError()
             raise
         else:
@@ -255,18 +254,6 @@ class CircuitBreaker:
                 self._ignored += 1
             case _:
                 assert_never(outcome)
-
-
-def _is_cancellation(raised: BaseException) -> bool:
-    if isinstance(raised, GeneratorExit):
-        # A coroutine that is closed, possibly where no event loop runs that could be asked what a cancellation is.
-        return False
-    cancelled = anyio.get_cancelled_exc_class()
-    if isinstance(raised, BaseExceptionGroup):
-        # What a trio nursery makes of a cancellation; isinstance cannot tell pyright what the group holds.
-        _, others = raised.split(cancelled)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return others is None
-    return isinstance(raised, cancelled)
 
 
 _: Final[type[Policy]] = CircuitBreaker

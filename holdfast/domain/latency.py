@@ -7,10 +7,12 @@ Not responsible for: histograms over hours: a telemetry system keeps those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.domain.buffer import BufferConfig, MemorySafeBuffer
 from holdfast.ports.statistics import LatencyStatistics
 
-__all__ = ["RecentLatency"]
+__all__ = ["RecentLatency", "percentile"]
 
 _FLOAT_BYTES = 32  # a float object and the reference to it; CPython on 64 bits
 
@@ -42,12 +44,18 @@ class RecentLatency:
         """
         ascending = sorted(self._durations_s.items())
         return LatencyStatistics(
-            p50_s=_percentile(ascending, 50),
-            p99_s=_percentile(ascending, 99),
+            p50_s=percentile(ascending, 50) if ascending else None,
+            p99_s=percentile(ascending, 99) if ascending else None,
             buffer=self._durations_s.statistics(),
         )
 
 
-def _percentile(ascending: list[float], percent: int) -> float | None:
-    # Nearest rank, in whole numbers: 0.99 * 100 is not 99 in binary.
-    return ascending[-(-len(ascending) * percent // 100) - 1] if ascending else None
+def percentile(ascending: Sequence[float], percent: int) -> float:
+    """Return a percentile of numbers in ascending order, of which there is at least one, by nearest rank.
+
+    Example:
+        >>> percentile([1.0, 2.0, 3.0, 4.0], 50)
+        2.0
+    """
+    # In whole numbers: 0.99 * 100 is not 99 in binary.
+    return ascending[-(-len(ascending) * percent // 100) - 1]
