@@ -70,6 +70,14 @@ def test_python_that_does_not_start_is_passed_over_for_one_that_does(root: Path,
     assert _find_python(root, path=tmp_path).stdout.strip() == str(managed)
 
 
+def test_python_of_a_shim_is_found_when_home_is_another_one(root: Path, tmp_path: Path) -> None:
+    _stand_in(tmp_path / "shims" / "python3", "exit 127")
+    managed = tmp_path / "versions" / "3.13.0" / "bin" / "python"
+    _stand_in(managed, f'echo "3.13 {managed}"')
+
+    assert _find_python(root, path=tmp_path / "shims").stdout.strip() == str(managed)
+
+
 def test_python_that_is_not_there_is_an_error_with_its_version(root: Path, tmp_path: Path) -> None:
     outcome = _find_python(root, "3.99", path=tmp_path)
 
