@@ -83,11 +83,12 @@ _ASSEMBLED = {
     "open_orchestrator": "holdfast.application.container",
 }
 
+if not TYPE_CHECKING:  # a checker that sees it takes any name for one of ours
 
-def __getattr__(name: str) -> object:
-    """Load what assembles the library when it is first asked for (PEP 562)."""
-    if name not in _ASSEMBLED:
-        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only when it is needed
+    def __getattr__(name: str) -> object:
+        """Load what assembles the library when it is first asked for (PEP 562)."""
+        if name not in _ASSEMBLED:
+            raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 - only when it is needed
 
-    return getattr(import_module(_ASSEMBLED[name]), name)
+        return getattr(import_module(_ASSEMBLED[name]), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import holdfast
 from holdfast import (
     CircuitBreaker,
     Completion,
@@ -43,6 +44,7 @@ class NoReset:
 backend: InferenceBackend = Synchronous()  # type: ignore[assignment]
 strategy: RetryStrategy = WrongUnit()  # type: ignore[assignment]
 trip_policy: TripPolicy = NoReset()  # type: ignore[assignment]
+nothing = holdfast.no_such_name  # type: ignore[attr-defined]
 
 
 async def a_policy_takes_only_async_work(clock: Clock) -> None:
