@@ -177,9 +177,11 @@ def load_settings(folder: Path | None = None, arguments: Mapping[str, Any] | Non
         merged = _merge(merged, values)
         sources |= dict.fromkeys((path for path, _ in flatten(values)), source)
     try:
-        return LoadedSettings(settings=Settings.model_validate(merged), sources=sources)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise _refusal(error.errors(), sources) from error
+    _refuse_switches(merged, settings, sources)
+    return LoadedSettings(settings=settings, sources=sources)
 
 
 def flatten(values: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, object]]:
@@ -192,6 +194,14 @@ def flatten(values: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, 
             yield path, value
 
 
+def _refuse_switches(given: Mapping[str, Any], settings: Settings, sources: Mapping[str, str]) -> None:
+    # Text stands for numbers in the environment, so pydantic is lenient, and then takes true for 1.
+    taken = dict(flatten(settings.model_dump()))
+    for path, value in flatten(given):
+        if isinstance(value, bool) and isinstance(taken.get(path), (int, float)) and taken[path] is not value:
+            raise ConfigurationError(f"must be a number, not {value!r}{_from(sources, path.split('.'))}", path=path)
+
+
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
@@ -201,10 +211,20 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _layers(folder: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield "pyproject.toml", _read_toml(folder / "pyproject.toml").get("tool", {}).get("holdfast", {})
+    yield "pyproject.toml", _tool_section(_read_toml(folder / "pyproject.toml"))
     yield "holdfast.toml", _read_toml(folder / "holdfast.toml")
     yield "environment", _read_environment()
     yield "arguments", arguments
+
+
+def _tool_section(project: Mapping[str, Any]) -> Mapping[str, Any]:
+    section = project
+    for path in ("tool", "tool.holdfast"):
+        below = section.get(path.rpartition(".")[2], {})
+        if not _is_section(below):
+            raise ConfigurationError(f"must be a table, not {below!r} (pyproject.toml)", path=path)
+        section = below
+    return section
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -255,6 +275,10 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
         parts.append(cause.path.rpartition(".")[2])
         message = str(cause).removeprefix(f"{cause.path}: ")
+    elif problem["type"].startswith("union_tag_"):
+        parts.append("kind")
+        kinds = " or ".join(repr(typing.get_args(kind.model_fields["kind"].annotation)[0]) for kind in _kinds())
+        message = f"must be {kinds}"
     elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, unknown = parts
         nearest = _nearest(unknown, _keys_below(parents))
@@ -280,9 +304,12 @@ def _nearest(unknown: str, known: Iterable[str]) -> str | None:
 def _keys_below(parents: list[str]) -> list[str]:
     tree: dict[str, Any] = Settings().model_dump()
     if parents[:1] == ["backends"] and len(parents) > 1:
-        kinds = typing.get_args(typing.get_args(BackendSettings)[0])
-        tree = {key: None for kind in kinds for key in kind.model_fields} | {"guard": tree["guard"]}
+        tree = {key: None for kind in _kinds() for key in kind.model_fields} | {"guard": tree["guard"]}
         parents = parents[2:]
     for name in parents:
         tree = tree[name]
     return list(tree)
+
+
+def _kinds() -> tuple[type[ExtractiveSettings | ScriptedSettings], ...]:
+    return typing.get_args(typing.get_args(BackendSettings)[0])

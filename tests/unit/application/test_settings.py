@@ -94,7 +94,13 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
         ({"guard": {"breaker": {"failure_ratio": 2}}}, r"^guard\.breaker\.failure_ratio: .*not 2"),
         ({"guard": {"pool": {"min_size": 5, "max_size": 2}}}, r"^guard\.pool\.(min|max)_size: .*"),
         ({"backends": {}}, r"^backends: .*at least 1"),
-        ({"backends": {"a": {"kind": "oracle"}}}, r"^backends\.a: .*'extractive', 'scripted'"),
+        (
+            {"backends": {"a": {"kind": "oracle"}}},
+            r"^backends\.a\.kind: must be 'extractive' or 'scripted' \(arguments\)$",
+        ),
+        ({"backends": {"a": {"kinds": "scripted"}}}, r"^backends\.a\.kind: must be 'extractive' or 'scripted'$"),
+        ({"timeout_s": True}, r"^timeout_s: must be a number, not True \(arguments\)$"),
+        ({"guard": {"pool": {"max_size": True}}}, r"^guard\.pool\.max_size: must be a number, not True"),
     ],
 )
 def test_load_settings_wrong_value_is_refused_with_its_path(
@@ -131,6 +137,20 @@ def test_load_settings_file_that_is_not_toml_is_refused_by_name(tmp_path: Path) 
     (tmp_path / "holdfast.toml").write_text("timeout_s = = 1")
 
     with pytest.raises(ConfigurationError, match=r"holdfast\.toml: is not valid TOML"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("project", "message"),
+    [
+        ("tool = 3", r"^tool: must be a table, not 3 \(pyproject\.toml\)$"),
+        ("[tool]\nholdfast = 3", r"^tool\.holdfast: must be a table, not 3"),
+    ],
+)
+def test_load_settings_project_whose_section_is_no_table_is_refused(tmp_path: Path, project: str, message: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(project)
+
+    with pytest.raises(ConfigurationError, match=message):
         load_settings(tmp_path)
 
 
