@@ -101,12 +101,12 @@ def _blocks(text: str) -> Iterator[_Block]:
 
 def _opened_by(line: str) -> tuple[_Block, str] | None:
     """Return the block that `line` opens and the content that follows on the same line."""
-    stripped = line.strip()
+    stripped = line.lstrip()  # what ends the line belongs to the content
     info = stripped.lstrip(stripped[:1]) if stripped[:1] in {"`", "~"} else stripped
     fence = stripped[: len(stripped) - len(info)]
     if len(fence) < _SHORTEST_FENCE:
         return None
-    tag, rest = _split_info(info.strip())
+    tag, rest = _split_info(info.lstrip())
     if _begins_json(rest):
         return _Block(fence, tag), rest
     if fence[0] in info:
