@@ -8,9 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
+from holdfast.application.batch_config import BatchConfig
+
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
 REFERENCE = re.compile(r"`(?P<path>(?:tests|benchmarks|holdfast|scripts|examples|adr)/[\w./-]+)(?:::(?P<test>\w+))?`")
+DEFAULT = re.compile(r"`(?P<name>\w+)=(?P<value>[\d.]+)`")
+CONFIGS = {
+    ("domain", "MemorySafeBuffer"): BufferConfig,
+    ("domain", "AsyncResourcePool"): PoolConfig,
+    ("domain", "RetryPolicy"): RetryPolicy,
+    ("domain", "CircuitBreaker"): BreakerConfig,
+    ("domain", "Deduplicator"): DeduplicationConfig,
+    ("domain", "AdmissionQueue"): AdmissionConfig,
+    ("application", "A batch"): BatchConfig,
+}
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")
 
 
@@ -46,6 +59,16 @@ def test_readme_of_a_layer_says_what_it_is_for_and_what_not(layer: str, root: Pa
     headings = re.findall(r"^## (.+)$", (root / "holdfast" / layer / "README.md").read_text(), flags=re.MULTILINE)
 
     assert headings[:3] == ["Responsibility", "Guarantees", "Not responsible for"]
+
+
+@pytest.mark.parametrize(("layer", "heading"), CONFIGS)
+def test_defaults_that_a_layer_tells_are_those_of_the_code(layer: str, heading: str, root: Path) -> None:
+    text = (root / "holdfast" / layer / "README.md").read_text()
+    part = re.split(rf"^### `?{heading}`?$", text, flags=re.MULTILINE)[1].partition("\n#")[0]
+    told = {match["name"]: float(match["value"]) for match in DEFAULT.finditer(part)}
+
+    assert told
+    assert told == {name: getattr(CONFIGS[layer, heading](), name) for name in told}
 
 
 def test_everything_that_a_document_refers_to_exists(root: Path, committed: tuple[Path, ...]) -> None:
