@@ -19,6 +19,7 @@ from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.pool import AsyncResourcePool, PoolConfig
 from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.domain.timeout import Timeout
 from holdfast.ports.errors import HoldfastError
@@ -63,6 +64,8 @@ __all__ = [
     "Reply",
     "Request",
     "Retry",
+    "RetryBudget",
+    "RetryBudgetConfig",
     "RetryPolicy",
     "Role",
     "Settings",

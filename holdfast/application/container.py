@@ -40,6 +40,7 @@ from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
@@ -183,9 +184,13 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
         breakers = BreakerRegistry(make_breaker)
+        budgets = {name: RetryBudget(backend.guard.retry_budget, clock=clock) for name, backend in backends.items()}
         routes = [
             Route(
-                retry=Retry(container.retry_strategy(name, backend.guard), clock=clock, random=chance),
+                retry=Retry(
+                    container.retry_strategy(name, backend.guard), clock=clock, random=chance, budget=budgets[name]
+                ),
+                budget=budgets[name],
                 breaker=breakers.get(name),
                 timeout=Timeout(backend.guard.attempt_timeout_s),
                 pool=await stack.enter_async_context(

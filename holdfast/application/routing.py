@@ -17,6 +17,7 @@ from holdfast.domain.compose import compose
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.timeout import Timeout
 from holdfast.ports.errors import BackendRequestError, RefusedError, RequestError
 from holdfast.ports.inference import Completion, InferenceBackend, Prompt
@@ -52,6 +53,7 @@ class Route:
 
     Args:
         retry: outermost; sleeps without holding anything.
+        budget: the one that `retry` draws on.
         breaker: asked before each attempt.
         timeout: how long one attempt may take once it has a lease.
         pool: where the backend's instances come from; whoever opened it closes it.
@@ -61,11 +63,13 @@ class Route:
         self,
         *,
         retry: Retry,
+        budget: RetryBudget,
         breaker: CircuitBreaker,
         timeout: Timeout,
         pool: AsyncResourcePool[InferenceBackend],
     ) -> None:
         self._guard = compose(retry, breaker)
+        self._budget = budget
         self._breaker = breaker
         self._timeout = timeout
         self._pool = pool
@@ -86,8 +90,13 @@ class Route:
         return await self._guard.call(attempt, deadline=deadline)
 
     def health(self) -> BackendHealth:
-        """Return what breaker and pool count."""
-        return BackendHealth(name=self.name, breaker=self._breaker.statistics(), pool=self._pool.statistics())
+        """Return what retry budget, breaker and pool count."""
+        return BackendHealth(
+            name=self.name,
+            retry_budget=self._budget.statistics(),
+            breaker=self._breaker.statistics(),
+            pool=self._pool.statistics(),
+        )
 
 
 class FallbackRouter:

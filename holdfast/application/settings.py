@@ -35,6 +35,7 @@ from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.pool import PoolConfig
+from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.errors import ConfigurationError
 
@@ -64,12 +65,14 @@ class GuardSettings(_Section):
     Args:
         attempt_timeout_s: seconds one attempt may take; default 30, unmeasured.
         retry: when a failed attempt is tried again.
+        retry_budget: how much of its load may be retries.
         breaker: when the backend is left alone for a while.
         pool: how many calls it gets at once.
     """
 
     attempt_timeout_s: float = Field(default=30.0, gt=0)
     retry: RetryPolicy = RetryPolicy()
+    retry_budget: RetryBudgetConfig = RetryBudgetConfig()
     breaker: BreakerConfig = BreakerConfig()
     pool: PoolConfig = PoolConfig()
 

@@ -16,6 +16,7 @@ from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.urgency import Urgency
@@ -50,6 +51,9 @@ __all__ = [
     "PoolConfig",
     "RateTripPolicy",
     "Retry",
+    "RetryBudget",
+    "RetryBudgetConfig",
+    "RetryPermit",
     "RetryPolicy",
     "Shared",
     "Timeout",

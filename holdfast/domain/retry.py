@@ -4,9 +4,9 @@ Responsibility: the loop: call, ask the strategy about a failure, sleep, call ag
 Guarantees: a first attempt that succeeds costs one reading of the clock; nothing is held while sleeping, because every
     permit is taken and given back inside the attempt; no delay outlasts the deadline; the last attempt's own error
     surfaces as the same object, with a note; a cancellation passes through untouched and is never retried.
-Not responsible for: when to retry (`holdfast.ports.retry.RetryStrategy`), what an error means
-    (`holdfast.domain.outcomes`), cutting an attempt off (`holdfast.domain.timeout`), counting attempts (the caller's
-    `work` can).
+Not responsible for: when to retry (`holdfast.ports.retry.RetryStrategy`), how much of the load may be retries
+    (`holdfast.domain.retry_budget`), what an error means (`holdfast.domain.outcomes`), cutting an attempt off
+    (`holdfast.domain.timeout`), counting attempts (the caller's `work` can).
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import TypeVar
 
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.outcomes import Classifier, classify
+from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.clock import Clock
+from holdfast.ports.outcome import Outcome
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
 
 __all__ = ["Retry"]
@@ -33,6 +35,8 @@ class Retry:
         clock: monotonic time, and the sleep between attempts.
         random: returns a random number in [0, 1).
         classify: says what an error means.
+        budget: asked before each retry that the strategy allows, and told of every attempt; shared by all that call the
+            same peer. None leaves the number of retries to the strategy alone.
 
     Example:
         >>> import anyio, random
@@ -46,7 +50,7 @@ class Retry:
         '42'
     """
 
-    __slots__ = ("_classify", "_clock", "_random", "_strategy")
+    __slots__ = ("_budget", "_classify", "_clock", "_random", "_strategy")
 
     def __init__(
         self,
@@ -55,11 +59,13 @@ class Retry:
         clock: Clock,
         random: Callable[[], float],
         classify: Classifier = classify,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._strategy = strategy
         self._clock = clock
         self._random = random
         self._classify = classify
+        self._budget = budget
 
     async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
         """Return what `work` returns, from the first attempt that does not fail.
@@ -74,32 +80,51 @@ class Retry:
         Cancellation: passes through as it is, during an attempt as well as between two; nothing is left behind.
         """
         began_s = self._clock.monotonic_s()
+        permit = None if self._budget is None else self._budget.begin()
         number = 1
         delay_s = slept_s = 0.0
-        while True:
-            try:
-                return await work()
-            except Exception as error:
-                # Kept in no variable: with the traceback, this frame and the error would refer to each other.
-                decided_s = self._decide(
-                    FailedAttempt(
-                        number=number,
-                        error=error,
-                        verdict=self._classify(error),
-                        elapsed_s=self._clock.monotonic_s() - began_s,
-                        previous_delay_s=delay_s,
-                        slept_s=slept_s,
-                        uniform=self._random(),
-                    ),
-                    deadline,
-                )
-                if decided_s is None:
-                    raise
-            # Outside of the handler, so that the next attempt's error is not chained to this one.
-            await self._clock.sleep(decided_s)
-            number += 1
-            delay_s = decided_s
-            slept_s += decided_s
+        outcome: Outcome | None = None
+        try:
+            while True:
+                try:
+                    result = await work()
+                except Exception as error:
+                    verdict = self._classify(error)
+                    if permit is not None:
+                        permit.settle(verdict.outcome)
+                    # Kept in no variable: with the traceback, this frame and the error would refer to each other.
+                    decided_s = self._decide(
+                        FailedAttempt(
+                            number=number,
+                            error=error,
+                            verdict=verdict,
+                            elapsed_s=self._clock.monotonic_s() - began_s,
+                            previous_delay_s=delay_s,
+                            slept_s=slept_s,
+                            uniform=self._random(),
+                        ),
+                        deadline,
+                    )
+                    if decided_s is None:
+                        raise
+                    if self._budget is not None and (permit := self._budget.try_spend()) is None:
+                        _note(error, number, self._clock.monotonic_s() - began_s, "the retry budget is spent")
+                        raise
+                    await self._clock.sleep(decided_s)
+                    if permit is not None and not permit.try_begin():
+                        elapsed_s = self._clock.monotonic_s() - began_s
+                        _note(error, number, elapsed_s, "the retry budget is spent on others in flight")
+                        raise
+                else:
+                    outcome = Outcome.SUCCESS
+                    return result
+                # Outside of the handler, so that the next attempt's error is not chained to this one.
+                number += 1
+                delay_s = decided_s
+                slept_s += decided_s
+        finally:
+            if permit is not None:
+                permit.settle(outcome)
 
     def _decide(self, failed: FailedAttempt, deadline: Deadline | None) -> float | None:
         delay_s = self._strategy.delay_before_next_s(failed)
@@ -111,6 +136,10 @@ class Retry:
             stopped = f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
         else:
             return delay_s
-        attempts = "1 attempt" if failed.number == 1 else f"{failed.number} attempts"
-        failed.error.add_note(f"holdfast: {attempts} in {failed.elapsed_s:.3g} s; {stopped}")
+        _note(failed.error, failed.number, failed.elapsed_s, stopped)
         return None
+
+
+def _note(error: Exception, number: int, elapsed_s: float, stopped: str) -> None:
+    attempts = "1 attempt" if number == 1 else f"{number} attempts"
+    error.add_note(f"holdfast: {attempts} in {elapsed_s:.3g} s; {stopped}")

@@ -84,6 +84,7 @@ from holdfast.ports.statistics import (
     LatencyStatistics,
     LimitStatistics,
     PoolStatistics,
+    RetryBudgetStatistics,
     ServiceState,
 )
 from holdfast.ports.trip import TripPolicy
@@ -165,6 +166,7 @@ __all__ = [
     "ResponseFormat",
     "RetrievalError",
     "Retriever",
+    "RetryBudgetStatistics",
     "RetryStrategy",
     "Role",
     "RolledBack",

@@ -21,6 +21,7 @@ __all__ = [
     "LatencyStatistics",
     "LimitStatistics",
     "PoolStatistics",
+    "RetryBudgetStatistics",
     "ServiceState",
 ]
 
@@ -148,10 +149,32 @@ class AdmissionStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudgetStatistics:
+    """`asked = without_token + waiting + without_room + abandoned + retries_in_flight + retried`.
+
+    `in_flight` attempts are running, `retries_in_flight` of them retried ones; `tokens` more retries could be granted
+    now. Retries asked for were refused (`without_token`); or granted, and then are pausing before they begin
+    (`waiting`), found too many others in flight when they were due (`without_room`), were cancelled before they began
+    (`abandoned`), are running, or have ended (`retried`).
+    """
+
+    in_flight: int
+    retries_in_flight: int
+    waiting: int
+    tokens: int
+    asked: int
+    without_token: int
+    without_room: int
+    abandoned: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackendHealth:
     """One backend, as the router sees it."""
 
     name: str
+    retry_budget: RetryBudgetStatistics
     breaker: BreakerStatistics
     pool: PoolStatistics
 

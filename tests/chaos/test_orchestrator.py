@@ -81,7 +81,9 @@ def assert_conserved(health: Health) -> None:
     assert deduplication.in_flight == 0
     assert deduplication.requests == deduplication.called + deduplication.joined + deduplication.cached
     for backend in health.backends:
-        breaker, pool = backend.breaker, backend.pool
+        budget, breaker, pool = backend.retry_budget, backend.breaker, backend.pool
+        assert (budget.in_flight, budget.retries_in_flight, budget.waiting) == (0, 0, 0)
+        assert budget.asked == budget.without_token + budget.without_room + budget.abandoned + budget.retried
         settled = breaker.succeeded + breaker.failed + breaker.slow + breaker.rejected_by_peer + breaker.ignored
         assert (breaker.in_flight, breaker.admitted) == (0, settled)
         assert (pool.leased, pool.waiting, pool.creating, pool.closing) == (0, 0, 0, 0)

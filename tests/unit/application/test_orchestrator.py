@@ -105,6 +105,7 @@ def assert_nothing_is_held(health: Health) -> None:
     assert health.admission.limit.in_flight == 0
     assert health.deduplication.in_flight == 0
     for backend in health.backends:
+        assert (backend.retry_budget.in_flight, backend.retry_budget.waiting) == (0, 0)
         assert backend.breaker.in_flight == 0
         assert backend.pool.leased == 0
         assert backend.pool.waiting == 0

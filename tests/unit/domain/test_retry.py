@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from holdfast.domain.deadline import Deadline
+from holdfast.domain.outcomes import Classifier, classify
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.ports.clock import Clock
@@ -57,8 +58,8 @@ class Recorder:
         return self._delays_s.pop(0)
 
 
-def retry(strategy: RetryPolicy | Recorder = POLICY, **overrides: Callable[[Exception], Verdict]) -> Retry:
-    return Retry(strategy, clock=VirtualClock(), random=lambda: 0.5, **overrides)
+def retry(strategy: RetryPolicy | Recorder = POLICY, *, classify: Classifier = classify) -> Retry:
+    return Retry(strategy, clock=VirtualClock(), random=lambda: 0.5, classify=classify)
 
 
 def notes(error: BaseException) -> list[str]:
