@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dependency_injector import providers
+
+from holdfast.application.container import Backend, Container
+from holdfast.application.diagnosis import diagnose
+from holdfast.application.settings import LoadedSettings, RetrievalSettings, Settings
+from holdfast.ports.errors import BackendUnavailableError
+from holdfast.ports.inference import InferenceBackend
+
+pytestmark = pytest.mark.anyio
+
+
+class Unreachable:
+    """A provider whose backend cannot be made."""
+
+    resettable = False
+
+    async def create(self) -> InferenceBackend:
+        raise BackendUnavailableError("no route to host", backend="far")
+
+    async def validate(self, resource: InferenceBackend) -> bool:
+        return False
+
+    async def reset(self, resource: InferenceBackend) -> None: ...
+
+    async def close(self, resource: InferenceBackend) -> None: ...
+
+
+def loaded(settings: Settings, sources: dict[str, str] | None = None) -> tuple[LoadedSettings, Container]:
+    return LoadedSettings(settings=settings, sources=sources or {}), Container(settings=providers.Object(settings))
+
+
+async def test_diagnose_tells_each_setting_with_its_source() -> None:
+    diagnosis = await diagnose(*loaded(Settings(timeout_s=7.0), {"timeout_s": "environment"}))
+
+    told = {setting.path: (setting.value, setting.source) for setting in diagnosis.settings}
+    assert told["timeout_s"] == ("7.0", "environment")
+    assert told["guard.breaker.failure_ratio"] == ("0.5", "default")
+    assert list(told) == sorted(told)
+
+
+async def test_diagnose_defaults_pass_and_say_what_is_left_out() -> None:
+    diagnosis = await diagnose(*loaded(Settings()))
+
+    assert [(check.name, check.passed) for check in diagnosis.checks] == [
+        ("backend extractive", True),
+        ("retriever", True),
+    ]
+    assert "retrieval.folder is not set" in diagnosis.checks[1].detail
+
+
+async def test_diagnose_backend_out_of_reach_is_told_and_the_others_are_still_tried() -> None:
+    settings, container = loaded(Settings())
+    guard = settings.settings.guard
+    container.backends.override(providers.Object({"extractive": Backend(provider=Unreachable(), guard=guard)}))
+
+    diagnosis = await diagnose(settings, container)
+
+    assert [(check.name, check.passed) for check in diagnosis.checks] == [
+        ("backend extractive", False),
+        ("retriever", True),
+    ]
+    assert "no route to host" in diagnosis.checks[0].detail
+
+
+@pytest.mark.real_time
+async def test_diagnose_documents_that_can_be_read_are_ready(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Title\n\nHoldfast holds fast.\n")
+
+    diagnosis = await diagnose(*loaded(Settings(retrieval=RetrievalSettings(folder=tmp_path))))
+
+    assert (diagnosis.checks[1].passed, diagnosis.checks[1].detail) == (True, "ready")
+
+
+@pytest.mark.real_time
+async def test_diagnose_documents_out_of_reach_are_told_with_their_path(tmp_path: Path) -> None:
+    settings = Settings(retrieval=RetrievalSettings(folder=tmp_path / "nowhere"))
+
+    diagnosis = await diagnose(*loaded(settings))
+
+    assert not diagnosis.checks[1].passed
+    assert "nowhere" in diagnosis.checks[1].detail
