@@ -32,6 +32,7 @@ from holdfast.application.settings import (
     Settings,
     load_settings,
 )
+from holdfast.domain.adaptive_limit import AdaptiveLimit
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.circuit_breaker import CircuitBreaker
@@ -205,7 +206,12 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         yield Orchestrator(
             router=FallbackRouter(routes),
             retriever=retriever,
-            admission=AdmissionQueue(settings.admission, limit=ConcurrencyLimit(settings.max_in_flight), clock=clock),
+            admission=AdmissionQueue(
+                settings.admission,
+                limit=ConcurrencyLimit(settings.max_in_flight),
+                clock=clock,
+                adaptive=None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit),
+            ),
             deduplicator=deduplicator,
             config=OrchestratorConfig(
                 timeout_s=settings.timeout_s,

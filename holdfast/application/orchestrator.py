@@ -188,21 +188,22 @@ class Orchestrator:
 
     async def _work(self, request: Request, size_bytes: int, urgency: Urgency) -> Answer:
         queued_s = self._clock.monotonic_s()
-        permit = await self._admission.acquire(size_bytes=size_bytes, urgency=urgency)
-        try:
-            admitted_s = self._clock.monotonic_s()
-            passages = (
-                await self._retriever.retrieve(retrieval_query(request), limit=self._config.max_passages)
-                if self._retriever is not None
-                else ()
-            )
-            key = request.idempotency_key or f"{self._config.instance}-{next(self._numbers)}"
-            prompt = assemble(request, passages, idempotency_key=key)
-            asked_s = self._clock.monotonic_s()
-            routed = await self._router.complete(prompt, deadline=urgency.deadline)
-            answered_s = self._clock.monotonic_s()
-        finally:
-            self._admission.release(permit)
+        return await self._admission.call(
+            lambda: self._work_admitted(request, urgency, queued_s), size_bytes=size_bytes, urgency=urgency
+        )
+
+    async def _work_admitted(self, request: Request, urgency: Urgency, queued_s: float) -> Answer:
+        admitted_s = self._clock.monotonic_s()
+        passages = (
+            await self._retriever.retrieve(retrieval_query(request), limit=self._config.max_passages)
+            if self._retriever is not None
+            else ()
+        )
+        key = request.idempotency_key or f"{self._config.instance}-{next(self._numbers)}"
+        prompt = assemble(request, passages, idempotency_key=key)
+        asked_s = self._clock.monotonic_s()
+        routed = await self._router.complete(prompt, deadline=urgency.deadline)
+        answered_s = self._clock.monotonic_s()
         completion = post_process(routed.completion, request.parameters)
         return Answer(
             text=completion.text,

@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from holdfast.application.batch_config import BatchConfig
+from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
@@ -127,6 +128,8 @@ class Settings(_Section):
         timeout_s: deadline of a request that names none, in seconds; default 60, unmeasured.
         max_request_bytes: the largest request taken, its texts as UTF-8; default 1 MiB, unmeasured.
         max_in_flight: requests worked on at once; default 20, the initial limit of Netflix' concurrency-limits.
+        adaptive_limit: lets the latencies of the requests decide, in place of `max_in_flight`, how many are worked on
+            at once; None, the default, does not.
         admission: the queue in front of them.
         deduplication: how identical requests share one answer.
         retrieval: where answers come from.
@@ -138,6 +141,7 @@ class Settings(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1)
     max_in_flight: int = Field(default=20, ge=1)
+    adaptive_limit: AdaptiveLimitConfig | None = None
     admission: AdmissionConfig = AdmissionConfig()
     deduplication: DeduplicationConfig = DeduplicationConfig()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -305,7 +309,7 @@ def _nearest(unknown: str, known: Iterable[str]) -> str | None:
 
 
 def _keys_below(parents: list[str]) -> list[str]:
-    tree: dict[str, Any] = Settings().model_dump()
+    tree: dict[str, Any] = Settings(adaptive_limit=AdaptiveLimitConfig()).model_dump()  # with what is off by default
     if parents[:1] == ["backends"] and len(parents) > 1:
         tree = {key: None for kind in _kinds() for key in kind.model_fields} | {"guard": tree["guard"]}
         parents = parents[2:]

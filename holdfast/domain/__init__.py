@@ -1,5 +1,6 @@
 """The rules: buffers, pools, retry, breaker, deduplication, admission. Talks only to ports."""
 
+from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig, LoadSignal, load_signal
 from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
 from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.buffer import BufferConfig, BufferSnapshot, MemorySafeBuffer, OverflowPolicy, text_size_bytes
@@ -23,6 +24,8 @@ from holdfast.domain.urgency import Urgency
 
 __all__ = [
     "SUCCEEDED",
+    "AdaptiveLimit",
+    "AdaptiveLimitConfig",
     "AdmissionConfig",
     "AdmissionQueue",
     "AsyncResourcePool",
@@ -43,6 +46,7 @@ __all__ = [
     "InProgress",
     "Jitter",
     "Lease",
+    "LoadSignal",
     "MemorySafeBuffer",
     "New",
     "Ok",
@@ -60,6 +64,7 @@ __all__ = [
     "Urgency",
     "classify",
     "compose",
+    "load_signal",
     "map_bounded",
     "opts_out",
     "text_size_bytes",

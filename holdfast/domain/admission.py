@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import anyio
 
+from holdfast.domain.adaptive_limit import AdaptiveLimit, LoadSignal, load_signal
 from holdfast.domain.admission_core import AdmissionCore
 from holdfast.domain.admission_line import AdmissionLine
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
@@ -60,6 +61,7 @@ class AdmissionQueue:
         config: its bounds and its ageing.
         limit: the slots. The queue owns them: nobody else may take or release its permits.
         clock: monotonic time.
+        adaptive: moves the limit, beginning with its own initial one; None leaves it as it is.
 
     Example:
         >>> import anyio
@@ -81,9 +83,16 @@ class AdmissionQueue:
 
     __slots__ = ("_clock", "_core")
 
-    def __init__(self, config: AdmissionConfig = AdmissionConfig(), *, limit: ConcurrencyLimit, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: AdmissionConfig = AdmissionConfig(),
+        *,
+        limit: ConcurrencyLimit,
+        clock: Clock,
+        adaptive: AdaptiveLimit | None = None,
+    ) -> None:
         line = AdmissionLine(max_waiting=config.max_waiting, max_bytes=config.max_bytes, ageing_s=config.ageing_s)
-        self._core = AdmissionCore(line, limit)
+        self._core = AdmissionCore(line, limit, adaptive)
         self._clock = clock
 
     async def acquire(self, *, size_bytes: int, urgency: Urgency) -> Permit:
@@ -122,21 +131,36 @@ class AdmissionQueue:
         finally:
             del admitted  # or the entry, its error, the traceback and this frame would keep one another alive
 
-    def release(self, permit: Permit) -> None:
-        """Give `permit` back and hand its slot to the next in line; releasing it again changes nothing."""
-        self._core.release(permit, now_s=self._clock.monotonic_s())
+    def release(self, permit: Permit, signal: LoadSignal = LoadSignal.NEUTRAL) -> None:
+        """Give `permit` back and hand its slot to the next in line; releasing it again changes nothing.
+
+        Args:
+            permit: from `acquire`.
+            signal: what the end of the work says about load. An adaptive limit learns from nothing else.
+        """
+        self._core.release(permit, now_s=self._clock.monotonic_s(), signal=signal)
 
     async def call(self, work: Callable[[], Awaitable[T]], *, size_bytes: int, urgency: Urgency) -> T:
-        """Call `work` once it is admitted, and return what it returns.
+        """Call `work` once it is admitted, and return what it returns. How it ends is what an adaptive limit learns.
 
         Raises:
             ClosedError, DeadlineExceededError, BackpressureError: as `acquire`; `work` was not called.
+            Exception: whatever `work` raises, the same object.
+
+        Cancellation: as `acquire`; or ends `work`, and the slot has gone to the next before the cancellation goes on.
         """
         permit = await self.acquire(size_bytes=size_bytes, urgency=urgency)
+        signal = LoadSignal.NEUTRAL
         try:
-            return await work()
+            result = await work()
+            signal = LoadSignal.COMPLETED
+        except BaseException as error:
+            signal = load_signal(error, urgency.deadline)
+            raise
+        else:
+            return result
         finally:
-            self.release(permit)
+            self.release(permit, signal)
 
     def close(self) -> None:
         """Refuse new work; what is in line keeps its place and is still admitted in its turn."""

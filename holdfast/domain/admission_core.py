@@ -2,19 +2,22 @@
 
 Responsibility: decide for each arrival, each slot that comes back and each waiter that leaves.
 Guarantees: every arrival ends granted, refused, shed, expired or cancelled, exactly once. Nobody waits while a slot is
-    free: whoever gives one back hands it to the next in line, and no arrival takes a slot past the line. An entry whose
-    deadline has passed is never granted.
+    free: whoever gives one back hands it to the next in line, with those by which the limit has grown, and no arrival
+    takes a slot past the line. An entry whose deadline has passed is never granted.
 Not responsible for: waiting: see `holdfast.domain.admission`. The order: see `holdfast.domain.admission_line`.
 Source: RFC 6298 section 2 for the smoothing of the slots' holding time.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from holdfast.domain.adaptive_limit import AdaptiveLimit, LoadSignal
 from holdfast.domain.admission_line import AdmissionLine, Entry
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.errors import BackpressureError, ClosedError, DeadlineExceededError
-from holdfast.ports.statistics import AdmissionStatistics
+from holdfast.ports.statistics import AdmissionStatistics, LimitStatistics
 
 __all__ = ["AdmissionCore"]
 
@@ -28,9 +31,11 @@ class AdmissionCore:
     Args:
         line: where entries wait.
         limit: the slots; only this object may take and release its permits, or waiters would not hear of free ones.
+        adaptive: says how many slots there are, from the start; None leaves their number as it is.
     """
 
     __slots__ = (
+        "_adaptive",
         "_cancelled",
         "_closed",
         "_expired",
@@ -44,9 +49,12 @@ class AdmissionCore:
         "_shed",
     )
 
-    def __init__(self, line: AdmissionLine, limit: ConcurrencyLimit) -> None:
+    def __init__(self, line: AdmissionLine, limit: ConcurrencyLimit, adaptive: AdaptiveLimit | None = None) -> None:
         self._line = line
         self._limit = limit
+        self._adaptive = adaptive
+        if adaptive is not None:
+            limit.resize(adaptive.limit)
         self._closed = False
         self._granted_at_s: dict[Permit, float] = {}
         self._holding_s: float | None = None
@@ -79,8 +87,14 @@ class AdmissionCore:
         self._line.add(entry)
         return entry
 
-    def release(self, permit: Permit, *, now_s: float) -> None:
-        """Take `permit` back and hand its slot to the next in line; a second time changes nothing."""
+    def release(self, permit: Permit, *, now_s: float, signal: LoadSignal = LoadSignal.NEUTRAL) -> None:
+        """Take `permit` back and hand on the slots that are free then; a second time changes nothing.
+
+        Args:
+            permit: from `offer`, or the outcome of an entry.
+            now_s: when the work ended.
+            signal: what its end says about load, for an adaptive limit.
+        """
         granted_at_s = self._granted_at_s.get(permit)
         if granted_at_s is None:
             return
@@ -89,6 +103,9 @@ class AdmissionCore:
             self._holding_s = held_s
         else:
             self._holding_s += (held_s - self._holding_s) * _SMOOTHING_RATIO
+        if self._adaptive is not None:
+            in_flight = len(self._granted_at_s)
+            self._limit.resize(self._adaptive.record(signal, began_s=granted_at_s, in_flight=in_flight, now_s=now_s))
         self._hand_on(permit, now_s)
 
     def withdraw(self, entry: Entry, *, now_s: float) -> None:
@@ -118,8 +135,14 @@ class AdmissionCore:
             shed=self._shed,
             expired=self._expired,
             cancelled=self._cancelled,
-            limit=self._limit.statistics(),
+            limit=self._limit_statistics(),
         )
+
+    def _limit_statistics(self) -> LimitStatistics:
+        counted, adaptive = self._limit.statistics(), self._adaptive
+        if adaptive is None:
+            return counted
+        return replace(counted, baseline_s=adaptive.baseline_s, recent_s=adaptive.recent_s)
 
     def _grant(self, permit: Permit, now_s: float) -> None:
         self._granted += 1

@@ -1,8 +1,10 @@
 """A bound on what runs at once.
 
 Responsibility: grant permits, no more at a time than the limit.
-Guarantees: in flight ≤ limit whenever a permit is granted; a permit counts exactly once, however often it is released.
-Not responsible for: waiting for a permit: `holdfast.domain.admission` does that, and calls this under it.
+Guarantees: in flight ≤ limit whenever a permit is granted; a permit counts exactly once, however often it is released;
+    a limit that shrinks takes no permit back.
+Not responsible for: waiting for a permit: `holdfast.domain.admission` does that, and calls this under it. How high the
+    limit should be: see `holdfast.domain.adaptive_limit`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Permit:
 
 
 class ConcurrencyLimit:
-    """Lets a fixed number of calls run at once, and refuses the next. For one event loop.
+    """Lets so many calls run at once, and refuses the next. For one event loop.
 
     Args:
         max_in_flight: calls that may run at once; at least 1.
@@ -59,6 +61,13 @@ class ConcurrencyLimit:
         permit = Permit()
         self._held.add(permit)
         return permit
+
+    def resize(self, max_in_flight: int) -> None:
+        """Set how many calls may run at once; at least 1. Those beyond it keep their permits until they release them.
+
+        Whoever keeps a queue in front of the limit hands new slots on: nothing here knows who waits.
+        """
+        self._max_in_flight = max_in_flight
 
     def release(self, permit: Permit) -> None:
         """Give `permit` back; releasing it again, or one of another limit, changes nothing."""

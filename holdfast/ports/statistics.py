@@ -127,10 +127,16 @@ class DeduplicationStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitStatistics:
-    """`in_flight <= limit` whenever a permit is granted."""
+    """`in_flight <= limit` whenever a permit is granted.
+
+    Of an adaptive limit also the latency that passes for no load, and that of the last window it has judged; None for a
+    fixed one, and before the first window.
+    """
 
     limit: int
     in_flight: int
+    baseline_s: float | None = None
+    recent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
+from holdfast.ports.statistics import LimitStatistics
 
 
 class LimitMachine(RuleBasedStateMachine):
-    """Permits are taken, given back, and given back again, in any order."""
+    """Permits are taken, given back, and given back again, in any order, while the limit moves."""
 
     held: Bundle[Permit | None] = Bundle("held")
     spent: Bundle[Permit | None] = Bundle("spent")
@@ -33,6 +34,11 @@ class LimitMachine(RuleBasedStateMachine):
             self.in_flight -= 1
         return permit
 
+    @rule(max_in_flight=st.integers(1, 4))
+    def resize(self, max_in_flight: int) -> None:
+        self.max_in_flight = max_in_flight
+        self.limit.resize(max_in_flight)
+
     @rule(permit=spent)
     def release_again(self, permit: Permit | None) -> None:
         if permit is not None:
@@ -40,7 +46,7 @@ class LimitMachine(RuleBasedStateMachine):
 
     @invariant()
     def in_flight_is_what_was_taken_and_not_given_back(self) -> None:
-        assert self.limit.statistics().in_flight == self.in_flight <= self.max_in_flight
+        assert self.limit.statistics() == LimitStatistics(limit=self.max_in_flight, in_flight=self.in_flight)
 
 
 TestConcurrencyLimit = LimitMachine.TestCase

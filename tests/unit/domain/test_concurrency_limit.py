@@ -148,3 +148,24 @@ async def test_calls_from_many_tasks_never_exceed_the_limit() -> None:
             tasks.start_soon(caller, number)
 
     assert (max(seen), len(seen), len(refused)) == (3, 3, 7)
+
+
+def test_resize_upwards_makes_room_at_once() -> None:
+    limit = ConcurrencyLimit(1)
+    taken(limit)
+    limit.resize(2)
+
+    assert limit.try_acquire() is not None
+    assert limit.try_acquire() is None
+
+
+def test_resize_downwards_takes_no_permit_back_and_gives_none_until_enough_came_back() -> None:
+    limit = ConcurrencyLimit(3)
+    permits = [taken(limit) for _ in range(3)]
+    limit.resize(1)
+
+    assert limit.statistics() == LimitStatistics(limit=1, in_flight=3)
+    for permit in permits:
+        assert limit.try_acquire() is None
+        limit.release(permit)
+    assert limit.try_acquire() is not None
