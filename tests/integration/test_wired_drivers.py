@@ -12,6 +12,7 @@ from holdfast.adapters.pybreaker import PybreakerTripPolicy
 from holdfast.adapters.tenacity import TenacityStrategy
 from holdfast.application.container import Backend, Container, open_container
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.ports.errors import BackendUnavailableError, BreakerOpenError
 from holdfast.ports.inference import Message, Role
 from holdfast.ports.retry import RetryStrategy
@@ -28,8 +29,8 @@ def ask(number: int = 0) -> Request:
     return Request(messages=(Message(role=Role.USER, content=f"question {number}"),))
 
 
-def contained(backend: ScriptedBackend) -> Container:
-    settings = Settings()
+def contained(backend: ScriptedBackend, guard: GuardSettings | None = None) -> Container:
+    settings = Settings(guard=guard or GuardSettings())
     container = Container(settings=providers.Object(settings))
     container.clock.override(providers.Object(VirtualClock()))
     container.backends.override(
@@ -43,7 +44,7 @@ async def test_submit_with_a_tenacity_composition_is_retried_as_it_says() -> Non
         return TenacityStrategy(stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_fixed(7.0))
 
     backend = ScriptedBackend("a", in_turn(DOWN, DOWN, DOWN, DOWN, Answer(text="at last")), clock=VirtualClock())
-    container = contained(backend)
+    container = contained(backend, GuardSettings(retry_budget=RetryBudgetConfig(min_retries=4)))
     container.retry_strategy.override(providers.Callable(strategy))
 
     async with open_container(container) as service:
