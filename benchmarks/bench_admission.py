@@ -11,6 +11,7 @@ import time
 import anyio
 from harness import Row, measure, measure_async, report
 
+from holdfast.domain.adaptive_limit import AdaptiveLimit, LoadSignal
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deadline import Deadline
@@ -28,7 +29,8 @@ class _MonotonicClock:
 
 async def _measure() -> list[Row]:
     clock = _MonotonicClock()
-    queue = AdmissionQueue(limit=ConcurrencyLimit(20), clock=clock)
+    fixed = AdmissionQueue(limit=ConcurrencyLimit(20), clock=clock)
+    adaptive = AdmissionQueue(limit=ConcurrencyLimit(20), clock=clock, adaptive=AdaptiveLimit())
     limit = ConcurrencyLimit(20)
     urgency = Urgency(Priority.NORMAL, Deadline.after(3600.0, clock))
     limiter = anyio.CapacityLimiter(20)
@@ -38,8 +40,8 @@ async def _measure() -> list[Row]:
     fast_lock = anyio.Lock(fast_acquire=True)
     in_flight: set[object] = set()
 
-    async def admission() -> None:
-        queue.release(await queue.acquire(size_bytes=2048, urgency=urgency))
+    async def admission(queue: AdmissionQueue) -> None:
+        queue.release(await queue.acquire(size_bytes=2048, urgency=urgency), LoadSignal.COMPLETED)
 
     def permit() -> None:
         granted = limit.try_acquire()
@@ -70,7 +72,8 @@ async def _measure() -> list[Row]:
             in_flight.discard(granted)
 
     return [
-        await measure_async("AdmissionQueue acquire + release, free slot", admission, budget_p50_us=3.0),
+        await measure_async("AdmissionQueue acquire + release, free slot", lambda: admission(fixed), budget_p50_us=3.0),
+        await measure_async("the same, adaptive limit", lambda: admission(adaptive), budget_p50_us=5.0),
         measure("ConcurrencyLimit try_acquire + release", permit, budget_p50_us=1.0),
         await measure_async("the same, from a coroutine", awaited_permit),
         await measure_async("the same state behind anyio.Lock(fast_acquire=True)", lambda: counter_behind(fast_lock)),
