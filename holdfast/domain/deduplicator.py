@@ -212,20 +212,12 @@ class Deduplicator(Generic[T]):
 
     def _start(self, flight: Flight[T], work: Callable[[Urgency], Awaitable[T]], urgency: Urgency) -> None:
         flight.urgency = urgency.copy()
-        flight.scope = anyio.CancelScope()
-        self._tasks.start_soon(self._fly, flight, work, flight.urgency, flight.scope)
+        flight.task = self._tasks.start_soon(self._fly, flight, work, flight.urgency)
 
-    async def _fly(
-        self,
-        flight: Flight[T],
-        work: Callable[[Urgency], Awaitable[T]],
-        urgency: Urgency,
-        scope: anyio.CancelScope,
-    ) -> None:
+    async def _fly(self, flight: Flight[T], work: Callable[[Urgency], Awaitable[T]], urgency: Urgency) -> None:
         try:
-            with scope:
-                if not flight.has_ended():  # it may have been abandoned before it began
-                    self.complete(flight, await work(urgency))
+            if not flight.has_ended():  # it may have been abandoned before it began
+                self.complete(flight, await work(urgency))
         except Exception as error:  # noqa: BLE001 - the supervisor of the flight: those who wait for it raise a copy
             self._table.fail(flight, error)
         except BaseException as error:

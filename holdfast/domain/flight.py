@@ -34,10 +34,10 @@ class Flight(Generic[T]):
     Attributes:
         waiters: who needs its end: those who joined, and the one that began it.
         urgency: how urgent it is, when it runs in a task of the engine; rises as callers join.
-        scope: cancels that task.
+        task: that task.
     """
 
-    __slots__ = ("_ended", "_failure", "_value", "key", "scope", "urgency", "waiters")
+    __slots__ = ("_ended", "_failure", "_value", "key", "task", "urgency", "waiters")
 
     _value: T
 
@@ -45,7 +45,7 @@ class Flight(Generic[T]):
         self.key = key
         self.waiters = 1
         self.urgency: Urgency | None = None
-        self.scope: anyio.CancelScope | None = None
+        self.task: anyio.TaskHandle[None] | None = None
         self._failure: BaseException | None = None
         self._ended = anyio.Event()
 

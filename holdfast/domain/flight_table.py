@@ -99,8 +99,8 @@ class FlightTable(Generic[T]):
             self._abandoned += 1
             # Nobody waits now; but a waiter that left and waits again must not wait for ever.
             token.fail(ClosedError("the abandoned flight"))
-            if token.scope is not None:
-                token.scope.cancel()
+            if token.task is not None:
+                token.task.cancel()
 
     def statistics(self) -> DeduplicationStatistics:
         """Return what was counted so far; answers that expired unnoticed still count as entries."""
