@@ -19,9 +19,12 @@ from holdfast.ports.application import Application
 
 __all__ = ["build_app"]
 
-_Input = Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One JSON object a line, each with a question.")]
-_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results are kept.")]
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.")]
+# readable=False: the application opens paths, and refuses one in one line.
+_Input = Annotated[
+    Path, typer.Argument(metavar="INPUT.jsonl", help="One JSON object a line, each with a question.", readable=False)
+]
+_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results are kept.", readable=False)]
+_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", readable=False)]
 _Question = Annotated[str, typer.Argument(help="What to answer.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
