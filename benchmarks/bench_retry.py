@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, stop_after_attempt, wait_none, wait_random_e
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.tenacity import TenacityStrategy
 from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.retry import FailedAttempt
@@ -23,7 +24,9 @@ _BUDGET_P99_US = 5.0
 
 
 async def _successful_calls() -> list[Row]:
-    native = Retry(clock=SystemClock(), random=random.random)
+    clock = SystemClock()
+    native = Retry(clock=clock, random=random.random)
+    budgeted = Retry(clock=clock, random=random.random, budget=RetryBudget(clock=clock))
     shared = AsyncRetrying(stop=stop_after_attempt(3), wait=wait_random_exponential(multiplier=0.05, max=20))
 
     async def work() -> int:
@@ -55,6 +58,12 @@ async def _successful_calls() -> list[Row]:
             budget_p50_us=bare.p50_us + _BUDGET_P50_US,
             budget_p99_us=bare.p99_us + _BUDGET_P99_US,
         ),
+        await measure_async(
+            "Retry.call, with a retry budget",
+            lambda: budgeted.call(work),
+            budget_p50_us=bare.p50_us + _BUDGET_P50_US,
+            budget_p99_us=bare.p99_us + _BUDGET_P99_US,
+        ),
         await measure_async("tenacity: one AsyncRetrying, called", lambda: shared(work)),
         await measure_async("tenacity: @retry", tenacity.retry(stop=stop_after_attempt(3))(work)),
         await measure_async("tenacity: async for over a new AsyncRetrying", iterated),
@@ -64,6 +73,8 @@ async def _successful_calls() -> list[Row]:
 async def _calls_that_fail_once() -> list[Row]:
     clock = SystemClock()
     native = Retry(RetryPolicy(base_delay_s=0.0), clock=clock, random=random.random)
+    ample = RetryBudget(RetryBudgetConfig(token_ratio=1.0), clock=clock)
+    budgeted = Retry(RetryPolicy(base_delay_s=0.0), clock=clock, random=random.random, budget=ample)
     adapted = Retry(TenacityStrategy(stop=stop_after_attempt(3), wait=wait_none()), clock=clock, random=random.random)
     shared = AsyncRetrying(stop=stop_after_attempt(3), wait=wait_none())
     failing = False
@@ -81,6 +92,7 @@ async def _calls_that_fail_once() -> list[Row]:
     return [
         await measure_async("the sleep of no time that each holds", yielding),
         await measure_async("Retry with RetryPolicy", lambda: native.call(work)),
+        await measure_async("Retry with RetryPolicy and a retry budget", lambda: budgeted.call(work)),
         await measure_async("Retry with TenacityStrategy", lambda: adapted.call(work)),
         await measure_async("tenacity: one AsyncRetrying, called", lambda: shared(work)),
     ]

@@ -83,7 +83,6 @@ class Retry:
         permit = None if self._budget is None else self._budget.begin()
         number = 1
         delay_s = slept_s = 0.0
-        outcome: Outcome | None = None
         try:
             while True:
                 try:
@@ -116,15 +115,17 @@ class Retry:
                         _note(error, number, elapsed_s, "the retry budget is spent on others in flight")
                         raise
                 else:
-                    outcome = Outcome.SUCCESS
+                    if permit is not None:
+                        permit.settle(Outcome.SUCCESS)
+                        permit = None
                     return result
                 # Outside of the handler, so that the next attempt's error is not chained to this one.
                 number += 1
                 delay_s = decided_s
                 slept_s += decided_s
         finally:
-            if permit is not None:
-                permit.settle(outcome)
+            if permit is not None:  # cancelled, or settled already
+                permit.settle(None)
 
     def _decide(self, failed: FailedAttempt, deadline: Deadline | None) -> float | None:
         delay_s = self._strategy.delay_before_next_s(failed)

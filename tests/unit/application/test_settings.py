@@ -92,6 +92,7 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
         ({"timeout_s": math.nan}, r"^timeout_s: .*finite number, not nan"),
         ({"max_in_flight": "many"}, r"^max_in_flight: .*valid integer.*not 'many'"),
         ({"guard": {"breaker": {"failure_ratio": 2}}}, r"^guard\.breaker\.failure_ratio: .*not 2"),
+        ({"guard": {"retry_budget": {"token_ratio": 2}}}, r"^guard\.retry_budget\.token_ratio: .*not 2"),
         ({"guard": {"pool": {"min_size": 5, "max_size": 2}}}, r"^guard\.pool\.(min|max)_size: .*"),
         ({"backends": {}}, r"^backends: .*at least 1"),
         (
