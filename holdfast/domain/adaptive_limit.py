@@ -234,7 +234,7 @@ class AdaptiveLimit:
             return estimate * max(_LEAST_RATIO, gradient)
         # Growth only without any excess: headroom that is added while shrinking lets the limit creep up under constant
         # overload (Netflix/concurrency-limits, pull request 134).
-        return max(estimate, min(estimate + math.sqrt(estimate), within_reach))
+        return min(estimate + math.sqrt(estimate), within_reach)
 
     def _settle(self, estimate: float, now_s: float) -> None:
         if self._overloaded:

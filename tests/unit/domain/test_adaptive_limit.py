@@ -146,6 +146,15 @@ def test_window_with_less_than_half_of_the_limit_in_flight_holds_it(latency_s: f
     assert load.window(latency_s, in_flight=11) != 20
 
 
+def test_window_whose_calls_end_together_is_judged_by_how_many_ran_at_most() -> None:
+    load = Load()
+    load.now_s += 2.0
+    for running in range(20, 0, -1):
+        load.end(1.0, in_flight=running)
+
+    assert load.limit.limit == 10
+
+
 def test_window_is_judged_by_the_slowest_in_ten() -> None:
     one_slow, two_slow = Load(AdaptiveLimitConfig(initial_limit=10)), Load(AdaptiveLimitConfig(initial_limit=10))
 
