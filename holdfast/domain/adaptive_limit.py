@@ -2,8 +2,8 @@
 
 Responsibility: move a limit by the latencies of the calls that it admits.
 Guarantees: the limit stays between its bounds and moves at most once in each window, which is also at least one round
-    trip; a call that ended without saying anything about load changes nothing; while the calls take no more than half
-    of the limit, latency does not move it.
+    trip; a call that ended without saying anything about load changes nothing; while less than half of
+    the limit is in use, latency does not move it, measurements of the baseline aside.
 Not responsible for: holding permits: see `holdfast.domain.concurrency_limit`. Waiters: see
     `holdfast.domain.admission_core`.
 Sources: Netflix concurrency-limits `Gradient2Limit` and `WindowedLimit`; Envoy's adaptive concurrency filter. Why it
