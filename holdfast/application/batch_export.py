@@ -32,13 +32,8 @@ def check_output(input_path: Path, folder: Path) -> None:
     Raises:
         BatchInputError: if it cannot be written, or the input would be overwritten.
     """
-    for target in (folder, folder / RESULTS_NAME, folder / FAILURES_NAME):
-        if target.exists() and target.samefile(input_path):
-            raise BatchInputError("the output would overwrite the input; choose another folder", path=str(target))
-    for target in (folder / RESULTS_NAME, folder / FAILURES_NAME):
-        if target.is_dir():
-            raise BatchInputError("is a folder, where the results go; choose another folder", path=str(target))
     try:
+        _check_targets(input_path, folder)
         folder.mkdir(parents=True, exist_ok=True)
         # Permission bits do not tell: the user may be root, and the file system read-only.
         with tempfile.TemporaryFile(dir=folder):
@@ -47,6 +42,15 @@ def check_output(input_path: Path, folder: Path) -> None:
         raise BatchInputError(
             f"the output cannot be written ({error.strerror}); choose another folder", path=str(folder)
         ) from error
+
+
+def _check_targets(input_path: Path, folder: Path) -> None:
+    for target in (folder, folder / RESULTS_NAME, folder / FAILURES_NAME):
+        if target.exists() and target.samefile(input_path):
+            raise BatchInputError("the output would overwrite the input; choose another folder", path=str(target))
+    for target in (folder / RESULTS_NAME, folder / FAILURES_NAME):
+        if target.is_dir():
+            raise BatchInputError("is a folder, where the results go; choose another folder", path=str(target))
 
 
 async def export(ledger: BatchLedger, writer: FileWriter, folder: Path) -> None:
