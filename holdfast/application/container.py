@@ -22,7 +22,7 @@ from dependency_injector import containers, providers
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.system.clock import SystemClock
-from holdfast.application.orchestrator import Answer, Orchestrator, OrchestratorConfig
+from holdfast.application.orchestrator import Orchestrator, OrchestratorConfig, reply_size_bytes
 from holdfast.application.routing import FallbackRouter, Route
 from holdfast.application.settings import (
     ExtractiveSettings,
@@ -50,6 +50,7 @@ from holdfast.ports.journal import BatchLedger
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
+from holdfast.ports.service import Reply
 from holdfast.ports.trip import TripPolicy
 
 __all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
@@ -201,7 +202,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             for name, backend in backends.items()
         ]
         deduplicator = await stack.enter_async_context(
-            Deduplicator[Answer](settings.deduplication, clock=clock, size_of=Answer.size_bytes)
+            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes)
         )
         yield Orchestrator(
             router=FallbackRouter(routes),

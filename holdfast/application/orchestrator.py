@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -26,12 +26,11 @@ from holdfast.domain.prompt_assembly import assemble, retrieval_query
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError, DeadlineExceededError
-from holdfast.ports.inference import Citation, Usage
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Disposition, Reply, Request, Service
 from holdfast.ports.statistics import Health, ServiceState
 
-__all__ = ["Answer", "Orchestrator", "OrchestratorConfig"]
+__all__ = ["Orchestrator", "OrchestratorConfig", "reply_size_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +50,10 @@ class OrchestratorConfig:
     instance: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What one flight brings home, for all who share it."""
-
-    text: str
-    backend: str
-    model: str
-    attempts: int
-    queue_s: float
-    backend_s: float
-    usage: Usage
-    citations: tuple[Citation, ...]
-
-    def size_bytes(self) -> int:
-        """Return about what it takes in memory."""
-        return sys.getsizeof(self.text) + sum(
-            sys.getsizeof(c.source) + sys.getsizeof(c.heading) for c in self.citations
-        )
+def reply_size_bytes(reply: Reply) -> int:
+    """Return about what `reply` takes in memory, its object and its numbers left out."""
+    citations = sum(sys.getsizeof(citation.source) + sys.getsizeof(citation.heading) for citation in reply.citations)
+    return sys.getsizeof(reply.text) + citations
 
 
 class Orchestrator:
@@ -89,7 +74,7 @@ class Orchestrator:
         router: FallbackRouter,
         retriever: Retriever | None,
         admission: AdmissionQueue,
-        deduplicator: Deduplicator[Answer],
+        deduplicator: Deduplicator[Reply],
         config: OrchestratorConfig,
         clock: Clock,
     ) -> None:
@@ -172,8 +157,7 @@ class Orchestrator:
 
     async def _answer(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
         if opts_out(request):
-            answer = await self._work(request, size_bytes, urgency)
-            return _reply(request, answer, Disposition.CALLED)
+            return _addressed(await self._work(request, size_bytes, urgency), request, Disposition.CALLED)
         shared = await self._deduplicator.run(
             DeduplicationKey.of(
                 tenant=request.tenant,
@@ -184,15 +168,15 @@ class Orchestrator:
             lambda flight: self._work(request, size_bytes, flight),
             urgency=urgency,
         )
-        return _reply(request, shared.value, shared.disposition)
+        return _addressed(shared.value, request, shared.disposition)
 
-    async def _work(self, request: Request, size_bytes: int, urgency: Urgency) -> Answer:
+    async def _work(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
         queued_s = self._clock.monotonic_s()
         return await self._admission.call(
             lambda: self._work_admitted(request, urgency, queued_s), size_bytes=size_bytes, urgency=urgency
         )
 
-    async def _work_admitted(self, request: Request, urgency: Urgency, queued_s: float) -> Answer:
+    async def _work_admitted(self, request: Request, urgency: Urgency, queued_s: float) -> Reply:
         admitted_s = self._clock.monotonic_s()
         passages = (
             await self._retriever.retrieve(retrieval_query(request), limit=self._config.max_passages)
@@ -205,31 +189,25 @@ class Orchestrator:
         routed = await self._router.complete(prompt, deadline=urgency.deadline)
         answered_s = self._clock.monotonic_s()
         completion = post_process(routed.completion, request.parameters)
-        return Answer(
+        return Reply(
             text=completion.text,
             backend=routed.backend,
             model=completion.model,
+            disposition=Disposition.CALLED,
             attempts=routed.attempts,
             queue_s=admitted_s - queued_s,
             backend_s=answered_s - asked_s,
             usage=completion.usage,
             citations=completion.citations,
+            request_id=None,  # of whoever asks: see `_addressed`
         )
 
 
-def _reply(request: Request, answer: Answer, disposition: Disposition) -> Reply:
-    return Reply(
-        text=answer.text,
-        backend=answer.backend,
-        model=answer.model,
-        disposition=disposition,
-        attempts=answer.attempts,
-        queue_s=answer.queue_s,
-        backend_s=answer.backend_s,
-        usage=answer.usage,
-        citations=answer.citations,
-        request_id=request.request_id,
-    )
+def _addressed(reply: Reply, request: Request, disposition: Disposition) -> Reply:
+    """Return the reply of a flight as one of those who share it gets it."""
+    if request.request_id is None and disposition is Disposition.CALLED:
+        return reply
+    return replace(reply, request_id=request.request_id, disposition=disposition)
 
 
 _: type[Service] = Orchestrator
