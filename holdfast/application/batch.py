@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.batch_enrolment import compare_fingerprints, enrol_input
-from holdfast.application.batch_export import check_output, export
+from holdfast.application.batch_export import check_output, check_unclaimed, export
 from holdfast.application.batch_input import open_input
 from holdfast.application.batch_tally import BatchTally
 from holdfast.application.batch_work import BatchWork
@@ -96,6 +96,7 @@ class BatchRunner:
         async with self._ledger.writing() as journal:
             recorded = (await self._ledger.summary()).fingerprints
             if recorded is None:
+                await run_sync(check_unclaimed, self._output_folder)
                 found = await enrol_input(
                     journal, input_path, self._configuration, self._config, stop=stop, tally=tally
                 )

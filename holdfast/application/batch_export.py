@@ -18,7 +18,7 @@ from holdfast.ports.errors import BatchInputError, HoldfastError, JournalWriteEr
 from holdfast.ports.files import FileWriter
 from holdfast.ports.journal import AnsweredItem, BatchLedger, FailedItem
 
-__all__ = ["check_output", "export"]
+__all__ = ["check_output", "check_unclaimed", "export"]
 
 _Row = dict[str, Any]
 _RowsAfter = Callable[[int], Awaitable[list[_Row]]]
@@ -51,6 +51,17 @@ def _check_targets(input_path: Path, folder: Path) -> None:
     for target in (folder / RESULTS_NAME, folder / FAILURES_NAME):
         if target.is_dir():
             raise BatchInputError("is a folder, where the results go; choose another folder", path=str(target))
+
+
+def check_unclaimed(folder: Path) -> None:
+    """Prove that a new batch would overwrite nobody's files. Blocks.
+
+    Raises:
+        BatchInputError: if there is a file where the results go.
+    """
+    for target in (folder / RESULTS_NAME, folder / FAILURES_NAME):
+        if target.exists():
+            raise BatchInputError("exists and is of no batch; move it, or choose another folder", path=str(target))
 
 
 async def export(ledger: BatchLedger, writer: FileWriter, folder: Path) -> None:

@@ -20,13 +20,15 @@ def check_request(request: Request, *, max_bytes: int) -> int:
     """Return the size of `request`: its texts as UTF-8, in bytes.
 
     Raises:
-        RequestError: if it holds no user message at its end, is larger than `max_bytes`, or a number in it is out of
-            range.
+        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, or a number in
+            it is out of range.
 
     Complexity: linear in the texts.
     """
     if not request.messages or request.messages[-1].role is not Role.USER:
         raise RequestError("messages: the last message must be the user's")
+    if not request.messages[-1].content.strip():
+        raise RequestError("messages: the last message must not be blank")
     if not request.tenant:
         raise RequestError("tenant: must not be empty")
     if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:

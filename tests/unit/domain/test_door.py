@@ -53,6 +53,14 @@ def test_check_request_without_user_message_at_the_end_is_refused(messages: tupl
         check_request(Request(messages=messages), max_bytes=100)
 
 
+@pytest.mark.parametrize("content", ["", " \n\t"])
+def test_check_request_blank_question_is_refused(content: str) -> None:
+    request = Request(messages=(Message(role=Role.USER, content=content),))
+
+    with pytest.raises(RequestError, match=r"messages: the last message must not be blank"):
+        check_request(request, max_bytes=100)
+
+
 def test_check_request_empty_tenant_is_refused() -> None:
     with pytest.raises(RequestError, match=r"tenant: must not be empty"):
         check_request(replace(QUESTION, tenant=""), max_bytes=100)
