@@ -127,7 +127,7 @@ async def _items(folder: Path, name: str, ledgers: list[BatchLedger], *, concurr
             _NoopService(),
             ledger,
             AtomicFileWriter(clock=SystemClock(), notify=print),
-            output_folder=folder / "out",
+            output_folder=Path(tempfile.mkdtemp(dir=folder)),
             configuration="{}",
             clock=SystemClock(),
             config=BatchConfig(concurrency=concurrency),
