@@ -89,7 +89,7 @@ class FolderAndIndex(RuleBasedStateMachine):
     def restart(self, *, broken: bool) -> None:
         self.index.close()
         if broken:
-            (self.root / "index.sqlite").write_bytes(b"junk")
+            (self.root / "index.sqlite").write_bytes(b"SQLite format 3\x00junk")
         self.index = self.open_index()
         self.refresh()
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from holdfast.adapters.sqlite.document_folder import DocumentFolder, Listing, UnusableDocumentError
-from holdfast.adapters.sqlite.fts_index import ForeignDatabaseError, FtsIndex, is_corrupt, set_aside
+from holdfast.adapters.sqlite.fts_index import ForeignFileError, FtsIndex, is_corrupt, set_aside
 from holdfast.adapters.sqlite.markdown_passages import Piece, split_markdown, split_plain_text
 from holdfast.ports.errors import RetrievalError
 from holdfast.ports.retrieval import Passage
@@ -55,7 +55,7 @@ class DocumentIndex:
         path: the index file; None keeps it in memory.
 
     Raises:
-        RetrievalError: `path` is a database of something else.
+        RetrievalError: `path` exists and belongs to something else.
     """
 
     def __init__(self, folder: DocumentFolder, path: Path | None) -> None:
@@ -109,8 +109,8 @@ class DocumentIndex:
     def _open(self, path: Path | None) -> FtsIndex:
         try:
             return FtsIndex(path, origin=self._origin)
-        except ForeignDatabaseError as error:
-            raise RetrievalError("is a database of something else; name another index file", path=str(path)) from error
+        except ForeignFileError as error:
+            raise RetrievalError(str(error), path=str(path)) from error
         except (sqlite3.DatabaseError, OSError):
             if path is None:
                 raise
@@ -122,7 +122,8 @@ class DocumentIndex:
             raise error
         self._index.close()
         if is_corrupt(error):
-            with contextlib.suppress(OSError):  # the next process will meet the broken file again, and try again
+            # The next process will meet the file again: to set it aside, or to refuse one that is no index any more.
+            with contextlib.suppress(OSError, ForeignFileError):
                 set_aside(path)
         self._index = FtsIndex(None, origin=self._origin)
 

@@ -2,8 +2,8 @@
 
 Responsibility: keep the passages of each document, and find the best ones for a few words.
 Guarantees: a document's passages are replaced in one transaction; a search goes by a query's rarest words when all of
-    them are found too often, so what it ranks is bounded; a file that is no index of this folder and version is
-    emptied, a broken one is set aside and built anew, and a database that belongs to something else is left alone.
+    them are found too often, so what it ranks is bounded; an index of another folder or version is emptied, a broken
+    one is set aside and built anew, and a file that belongs to something else is refused and left alone.
 Not responsible for: threads (one at a time may call), and for what is in the documents.
 Source: https://www.sqlite.org/fts5.html; ranking by its `bm25`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,15 @@ from holdfast.adapters.sqlite.markdown_passages import Piece
 from holdfast.adapters.sqlite.transaction import transaction
 from holdfast.ports.retrieval import Passage
 
-__all__ = ["ForeignDatabaseError", "FtsIndex", "is_corrupt", "set_aside"]
+__all__ = ["ForeignFileError", "FtsIndex", "is_corrupt", "set_aside"]
 
 _APPLICATION_ID: Final = 0x68666678
 """``hfix``: what tells an index from any other database; see ``PRAGMA application_id``."""
+
+_HEADER: Final = b"SQLite format 3\x00"
+"""How every SQLite file begins that is not empty; see https://www.sqlite.org/fileformat.html."""
+
+_REMEDY: Final = "choose another file for retrieval.index"
 
 _SCHEMA_VERSION: Final = 1
 _LOCK_TIMEOUT_S: Final = 5.0
@@ -68,8 +74,8 @@ _SEARCH: Final = """
 """
 
 
-class ForeignDatabaseError(Exception):
-    """The file is a database that something else keeps."""
+class ForeignFileError(Exception):
+    """The file belongs to something else; the message says what to do."""
 
 
 class FtsIndex:
@@ -80,14 +86,15 @@ class FtsIndex:
         origin: names what it is made from; an index that was made from something else is emptied.
 
     Raises:
-        ForeignDatabaseError: the file belongs to something else.
+        ForeignFileError: `path` is a folder, a file of another kind, or a database that something else keeps.
         sqlite3.DatabaseError: it cannot be opened, or not even be built anew.
-        OSError: its folder cannot be made.
+        OSError: it cannot be looked at, or its folder not be made.
     """
 
     def __init__(self, path: Path | None, *, origin: str) -> None:
         self.path = path
         if path is not None:
+            _refuse_at_sight(path)
             path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = _connect(path, origin)
 
@@ -166,14 +173,31 @@ def is_corrupt(error: sqlite3.DatabaseError) -> bool:
 
 
 def set_aside(path: Path) -> None:
-    """Rename a broken file to ``….broken``, so that a new one can take its place and nothing is deleted by mistake.
+    """Rename a broken index to ``….broken``, so that a new one can take its place and nothing is deleted by mistake.
 
     Raises:
-        OSError: it cannot be renamed.
+        ForeignFileError: it is neither empty nor a SQLite file; it stays where it is.
+        OSError: it cannot be read or renamed.
     """
+    # Not done before SQLite finds the file broken: to close it drops every lock that this process has on it, see
+    # section 2.2 of https://www.sqlite.org/howtocorrupt.html.
+    with path.open("rb") as file:
+        start = file.read(len(_HEADER))
+    if start not in {b"", _HEADER}:
+        raise ForeignFileError(f"is not an index; {_REMEDY}")
     path.replace(f"{path}.broken")
     for suffix in ("-wal", "-shm"):  # they would be replayed into the new file
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _refuse_at_sight(path: Path) -> None:
+    """Refuse what SQLite does not: to it, a file of one byte is empty, and a folder only cannot be opened."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode) or 0 < status.st_size < len(_HEADER):
+        raise ForeignFileError(f"is not an index; {_REMEDY}")
 
 
 def _connect(path: Path | None, origin: str) -> sqlite3.Connection:
@@ -202,7 +226,7 @@ def _prepare(connection: sqlite3.Connection, origin: str) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if objects and application_id != _APPLICATION_ID:
-        raise ForeignDatabaseError
+        raise ForeignFileError(f"is a database of something else; {_REMEDY}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the newest documents; they are read again
     with transaction(connection):

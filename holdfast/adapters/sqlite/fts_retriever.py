@@ -76,7 +76,7 @@ class FtsRetriever:
         """Build the index, or bring it up to date.
 
         Raises:
-            RetrievalError: nothing can be read, or the index file is a database of something else.
+            RetrievalError: nothing can be read, or the index file exists and belongs to something else.
 
         Cancellation: takes effect after the file at hand; what is indexed by then stays in the index file.
         """

@@ -159,8 +159,9 @@ def test_open_index_of_another_version_is_emptied(library: Library) -> None:
     assert library.read == 2
 
 
-@pytest.mark.parametrize("content", [b"junk", b"\xff" * 100_000, b"SQLite format 3\x00" + b"\x01" * 5000])
-def test_open_broken_index_is_set_aside_and_built_anew(library: Library, content: bytes) -> None:
+@pytest.mark.parametrize("tail", [b"\x00", b"\x01" * 5000, b"\xff" * 100_000])
+def test_open_broken_index_is_set_aside_and_built_anew(library: Library, tail: bytes) -> None:
+    content = b"SQLite format 3\x00" + tail
     library.write("a.md", "alpha")
     library.path.parent.mkdir()
     library.path.write_bytes(content)
@@ -170,6 +171,51 @@ def test_open_broken_index_is_set_aside_and_built_anew(library: Library, content
     assert sources(index, "alpha") == ["a.md"]
     assert index.report().path == library.path
     assert library.path.with_name("index.sqlite.broken").read_bytes() == content
+
+
+def test_open_index_overwritten_after_its_header_is_set_aside_and_built_anew(library: Library) -> None:
+    library.write("a.md", "alpha")
+    library.open(library.path).close()
+    content = library.path.read_bytes()
+    broken = content[:16] + b"\xa5" * (len(content) - 16)
+    library.path.write_bytes(broken)
+
+    index = library.open(library.path)
+
+    assert sources(index, "alpha") == ["a.md"]
+    assert index.report().path == library.path
+    assert library.path.with_name("index.sqlite.broken").read_bytes() == broken
+
+
+def test_open_empty_file_becomes_the_index(library: Library) -> None:
+    library.write("a.md", "alpha")
+    library.path.parent.mkdir()
+    library.path.touch()
+
+    index = library.open(library.path)
+
+    assert sources(index, "alpha") == ["a.md"]
+    assert index.report().path == library.path
+    assert not library.path.with_name("index.sqlite.broken").exists()
+
+
+def test_open_file_that_is_no_database_is_refused_and_left_alone(library: Library) -> None:
+    library.path.parent.mkdir()
+    library.path.write_bytes(b"junk")
+
+    with pytest.raises(RetrievalError, match=r"is not an index; choose another file for retrieval\.index") as caught:
+        library.open(library.path)
+
+    assert caught.value.path == str(library.path)
+    assert library.path.read_bytes() == b"junk"
+    assert list(library.path.parent.iterdir()) == [library.path]
+
+
+def test_open_folder_is_refused(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(RetrievalError, match=r"is not an index; choose another file for retrieval\.index") as caught:
+        library.open(tmp_path)
+
+    assert caught.value.path == str(tmp_path)
 
 
 def test_open_truncated_index_serves_all_the_same(library: Library) -> None:
@@ -228,11 +274,10 @@ def test_open_where_nothing_can_be_written_keeps_the_index_in_memory(library: Li
     library.write("a.md", "alpha")
     (tmp_path / "file").touch()
 
-    for path in (tmp_path, tmp_path / "file" / "index.sqlite"):
-        index = library.open(path)
+    index = library.open(tmp_path / "file" / "index.sqlite")
 
-        assert sources(index, "alpha") == ["a.md"]
-        assert index.report().path is None
+    assert sources(index, "alpha") == ["a.md"]
+    assert index.report().path is None
 
 
 def test_refresh_while_another_process_holds_the_index_goes_on_in_memory(
