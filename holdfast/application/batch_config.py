@@ -25,15 +25,20 @@ class BatchConfig:
             default 3, unmeasured.
         stop_grace_s: seconds that items in flight have to end after a stop was asked for; default 30, Kubernetes'
             default termination grace period.
+        max_refused_wait_s: seconds that one item waits in all to be submitted again, when a breaker or the admission
+            queue refused it; a wait that would exceed them is not begun, and the refusal is recorded as its failure;
+            0: it never waits; default 300, the longest that a breaker stays open.
     """
 
     concurrency: int = 8
     max_line_bytes: int = 1024 * 1024
     max_crashes: int = 3
     stop_grace_s: float = 30.0
+    max_refused_wait_s: float = 300.0
 
     def __post_init__(self) -> None:
         require_at_least("batch.concurrency", self.concurrency, 1)
         require_at_least("batch.max_line_bytes", self.max_line_bytes, 1)
         require_at_least("batch.max_crashes", self.max_crashes, 1)
         require_at_least("batch.stop_grace_s", self.stop_grace_s, 0.0)
+        require_at_least("batch.max_refused_wait_s", self.max_refused_wait_s, 0.0)

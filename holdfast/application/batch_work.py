@@ -2,7 +2,8 @@
 
 Responsibility: take items in hand, call the service, record what came of it; stop, and put back what was not finished.
 Guarantees: at most `BatchConfig.concurrency` items in flight. A result is saved even when a cancellation arrives before
-    it could be. An item that was in hand when the process died is called after all others, and alone.
+    it could be. An item that was in hand when the process died is called after all others, and alone. An item that
+    Holdfast itself refuses is submitted again when it has a chance, for `BatchConfig.max_refused_wait_s` in all.
 Not responsible for: which run it is, and what comes before and after it: see `holdfast.application.batch`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio.to_thread import run_sync
@@ -22,11 +24,15 @@ from holdfast.application.batch_outcome import failure_of, well_formed
 from holdfast.application.batch_tally import BatchTally
 from holdfast.ports.batch import StopSignal
 from holdfast.ports.clock import Clock
-from holdfast.ports.errors import ClosedError, JournalWriteError
+from holdfast.ports.errors import BreakerOpenError, ClosedError, JournalWriteError, RefusedError
 from holdfast.ports.journal import AnsweredItem, BatchItem, BatchRun, Claim, FailedItem, Failure, FailureKind
-from holdfast.ports.service import Request, Service
+from holdfast.ports.service import Reply, Request, Service
 
 __all__ = ["BatchWork"]
+
+# Both unmeasured: long beside what a refusal costs, short beside a call.
+_SHORTEST_WAIT_S: Final = 0.1
+_PROBE_WAIT_S: Final = 1.0
 
 
 class BatchWork:
@@ -129,7 +135,7 @@ class BatchWork:
             return FailedItem(line=item.line, id=item.id, failure=error.failure, elapsed_s=0.0)
         started_s = self._clock.monotonic_s()
         try:
-            reply = await self._service.submit(request)
+            reply = await self._reply(request)
         except ClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - recorded as this item's failure, whatever it is; the others run on
@@ -138,8 +144,28 @@ class BatchWork:
         elapsed_s = self._clock.monotonic_s() - started_s
         return AnsweredItem(line=item.line, id=item.id, reply=well_formed(reply), elapsed_s=elapsed_s)
 
+    async def _reply(self, request: Request) -> Reply:
+        waited_s = 0.0
+        while True:
+            try:
+                return await self._service.submit(request)
+            except RefusedError as refused:
+                delay_s = _delay_s(refused)
+                if delay_s is None or waited_s + delay_s > self._config.max_refused_wait_s:
+                    raise
+            await self._clock.sleep(delay_s)
+            waited_s += delay_s
+
     async def _request(self, item: BatchItem) -> Request:
         line = parse_line(await run_sync(read_line, self._input_path, item))
         # The same in every process and every run of this input.
         key = hashlib.sha256(f"{self._input_sha256}:{item.id}".encode()).hexdigest()
         return line.request(request_id=item.id, idempotency_key=key)
+
+
+def _delay_s(refused: RefusedError) -> float | None:
+    """Return the seconds after which to submit a refused item again, or None if that would not help."""
+    if refused.retry_after_s is not None:
+        return max(_SHORTEST_WAIT_S, refused.retry_after_s)
+    # While a probe is under way a breaker cannot tell when it will take calls, and would refuse the rest of the batch.
+    return _PROBE_WAIT_S if isinstance(refused, BreakerOpenError) else None

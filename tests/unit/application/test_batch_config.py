@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast.application.batch_config import BatchConfig
+from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.ports.errors import ConfigurationError
 
 
@@ -19,6 +20,9 @@ from holdfast.ports.errors import ConfigurationError
         ("stop_grace_s", -0.1),
         ("stop_grace_s", math.nan),
         ("stop_grace_s", math.inf),
+        ("max_refused_wait_s", -0.1),
+        ("max_refused_wait_s", math.nan),
+        ("max_refused_wait_s", math.inf),
     ],
 )
 def test_config_with_a_value_that_cannot_work_is_refused_by_its_path(field: str, value: float) -> None:
@@ -31,6 +35,10 @@ def test_config_with_a_value_that_cannot_work_is_refused_by_its_path(field: str,
 
 
 def test_config_at_its_lower_bounds_is_taken() -> None:
-    config = BatchConfig(concurrency=1, max_line_bytes=1, max_crashes=1, stop_grace_s=0.0)
+    config = BatchConfig(concurrency=1, max_line_bytes=1, max_crashes=1, stop_grace_s=0.0, max_refused_wait_s=0.0)
 
-    assert config.stop_grace_s == 0.0
+    assert (config.stop_grace_s, config.max_refused_wait_s) == (0.0, 0.0)
+
+
+def test_default_wait_for_a_refused_item_is_the_longest_opening_of_a_breaker() -> None:
+    assert BatchConfig().max_refused_wait_s == BreakerConfig().max_open_s

@@ -691,7 +691,7 @@ async def test_changed_configuration_is_refused_and_a_faster_one_is_not(bench: B
 
     with pytest.raises(BatchChangedError) as caught:
         await bench.run(configuration='{"model":"b"}')
-    bench.config = BatchConfig(concurrency=7, max_crashes=9, stop_grace_s=1.0)
+    bench.config = BatchConfig(concurrency=7, max_crashes=9, stop_grace_s=1.0, max_refused_wait_s=1.0)
     report = await bench.run(configuration='{"model":"a"}')
     bench.config = BatchConfig(max_line_bytes=5)
     with pytest.raises(BatchChangedError):
