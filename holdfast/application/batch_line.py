@@ -8,9 +8,11 @@ Not responsible for: finding lines, and whether ids are unique: see `holdfast.ap
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role
 from holdfast.ports.journal import Failure, FailureKind
@@ -125,9 +127,17 @@ def parse_line(line: bytes) -> BatchLine:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise LineRejectedError(FailureKind.NOT_JSON, _shorten(first["msg"])) from None
-        place = ".".join(str(part) for part in first["loc"])
-        reason = _shorten(f"{place}: {first['msg']}" if place else first["msg"])
-        raise LineRejectedError(FailureKind.INVALID, reason, item_id=_name_of(line)) from None
+        raise LineRejectedError(FailureKind.INVALID, _shorten(_reason(first)), item_id=_name_of(line)) from None
+
+
+def _reason(problem: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = BatchLine.model_fields if len(problem["loc"]) == 1 else _Message.model_fields
+        nearest = difflib.get_close_matches(str(problem["loc"][-1])[:_MAX_REASON_CHARS], known, n=1)
+        return f"{place}: is not a key here" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    message = problem["msg"].removeprefix("Value error, ")  # pydantic's own words around ours
+    return f"{place}: {message}" if place else message
 
 
 def _check_bytes(line: bytes) -> None:

@@ -142,6 +142,22 @@ def test_line_with_a_wrong_key_is_rejected_by_its_name(keys: dict[str, Any], nam
     assert named in rejected.failure.reason
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"question": "why?", "temprature": 0}', "temprature: is not a key here; did you mean 'temperature'?"),
+        (b'{"question": "why?", "zzzzzz": 0}', "zzzzzz: is not a key here"),
+        (
+            b'{"messages": [{"role": "user", "content": "why?", "rolle": 1}]}',
+            "messages.0.rolle: is not a key here; did you mean 'role'?",
+        ),
+        (b"{}", "give either question or messages"),
+    ],
+)
+def test_reason_for_a_line_that_asks_wrongly_says_what_would_be_right(line: bytes, reason: str) -> None:
+    assert rejection(line).failure.reason == reason
+
+
 def test_rejected_line_keeps_its_id_where_it_can_be_read() -> None:
     assert rejection(line_of(id="q7", question=42)).id == "q7"
     assert rejection(line_of(id=7, question="Why?")).id is None
