@@ -183,7 +183,9 @@ class Orchestrator:
             if self._retriever is not None
             else ()
         )
-        key = request.idempotency_key or f"{self._config.instance}-{next(self._numbers)}"
+        key = request.idempotency_key
+        if key is None:
+            key = f"{self._config.instance}-{next(self._numbers)}"
         prompt = assemble(request, passages, idempotency_key=key)
         asked_s = self._clock.monotonic_s()
         routed = await self._router.complete(prompt, deadline=urgency.deadline)

@@ -1,9 +1,10 @@
 """Calling again what failed.
 
 Responsibility: the loop: call, ask the strategy about a failure, sleep, call again.
-Guarantees: a first attempt that succeeds costs one reading of the clock; nothing is held while sleeping, because every
-    permit is taken and given back inside the attempt; no delay outlasts the deadline; the last attempt's own error
-    surfaces as the same object, with a note; a cancellation passes through untouched and is never retried.
+Guarantees: a first attempt that succeeds reads the clock once, and enters the budget if there is one; nothing is held
+    while sleeping, because every permit is taken and given back inside the attempt; no delay outlasts the deadline; the
+    last attempt's own error surfaces as the same object, with a note; a cancellation passes through untouched and is
+    never retried.
 Not responsible for: when to retry (`holdfast.ports.retry.RetryStrategy`), how much of the load may be retries
     (`holdfast.domain.retry_budget`), what an error means (`holdfast.domain.outcomes`), cutting an attempt off
     (`holdfast.domain.timeout`), counting attempts (the caller's `work` can).

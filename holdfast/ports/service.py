@@ -50,7 +50,7 @@ class Request:
         priority: how urgent it is.
         timeout_s: seconds until the deadline, which is set once, at the door; None for the service's default.
         no_cache: ask a backend even if the same request was answered just now, and share this answer with nobody.
-        idempotency_key: handed to the backend with every attempt; None derives one from the content.
+        idempotency_key: handed to the backend with every attempt; None makes one for that call alone.
         request_id: the caller's name for it, repeated in the reply.
     """
 
@@ -68,6 +68,9 @@ class Request:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """The answer, and what happened to the request.
+
+    Attempts, times and usage are those of the call that brought the answer, also where it was shared; to add them up,
+    count the replies that were called for.
 
     Args:
         text: the answer.

@@ -1,4 +1,4 @@
-"""One contract suite for each port, as a pytest base class; an adapter is right when its subclass passes."""
+"""One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
 
 from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.files import FileWriterContract
