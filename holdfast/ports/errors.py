@@ -9,10 +9,23 @@
     │   ├── BufferFullError                     a buffer with the refuse policy is at its bound, or an item exceeds it
     │   ├── PoolExhaustedError                  too many callers already wait for a resource
     │   ├── PoolTimeoutError (TimeoutError)     no resource became free in time
+    │   ├── RateLimitedError                    a rate limit of a tenant or a backend is used up
+    │   ├── MemoryCeilingError                  the process holds as many bytes as it may
+    │   ├── HostMemoryError (MemoryError)       a model does not fit into what memory is free
     │   └── ClosedError                         the component is draining or closed
     ├── DeadlineExceededError (TimeoutError)    the caller's deadline passed
     ├── AttemptTimeoutError (TimeoutError)      one attempt took longer than it may
     ├── SharedFailureError                      another caller's flight failed with an error that cannot be copied
+    ├── StreamInterruptedError (ConnectionError)    a stream was cut after its first chunk had gone out
+    ├── SlowReaderError (TimeoutError)          the reader of a stream kept it waiting for too long
+    ├── OutputError                             an answer came and cannot be delivered
+    │   ├── OutputRejectedError (ValueError)    it did not pass a validator
+    │   └── ValidatorError (RuntimeError)       a validator itself failed
+    ├── SessionError                            a conversation cannot be read or saved
+    │   ├── SessionNotFoundError (LookupError)  there is none of that id, or no longer
+    │   ├── SessionConflictError                others kept saving it meanwhile
+    │   ├── SessionTooLargeError (ValueError)   one turn alone exceeds the cap
+    │   └── SessionStoreError (OSError)         the store cannot be read or written
     ├── BackendError                            a backend answered with a failure
     │   ├── BackendUnavailableError (ConnectionError)       not reachable, or a 5xx of its own
     │   ├── BackendThrottledError                           it pushed back: retry later, or never
@@ -54,15 +67,28 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceededError",
     "HoldfastError",
+    "HostMemoryError",
     "JournalLockedError",
     "JournalSchemaError",
     "JournalWriteError",
+    "MemoryCeilingError",
+    "OutputError",
+    "OutputRejectedError",
     "PoolExhaustedError",
     "PoolTimeoutError",
+    "RateLimitedError",
     "RefusedError",
     "RequestError",
     "RetrievalError",
+    "SessionConflictError",
+    "SessionError",
+    "SessionNotFoundError",
+    "SessionStoreError",
+    "SessionTooLargeError",
     "SharedFailureError",
+    "SlowReaderError",
+    "StreamInterruptedError",
+    "ValidatorError",
 ]
 
 
@@ -194,6 +220,58 @@ class PoolTimeoutError(RefusedError, TimeoutError):
         self.timeout_s = timeout_s
 
 
+class RateLimitedError(RefusedError):
+    """A rate limit is used up, or the peer asked for a pause.
+
+    Attributes:
+        scope: whose limit, such as ``tenant 'a'`` or ``backend 'b'``.
+        quantity: what is used up: ``requests`` or ``tokens``; or ``pause``, when the peer asked for one.
+    """
+
+    def __init__(self, *, scope: str, quantity: str, retry_after_s: float | None) -> None:
+        super().__init__(f"the limit of {scope} on {quantity} is reached; send less", retry_after_s=retry_after_s)
+        self.scope = scope
+        self.quantity = quantity
+
+
+class MemoryCeilingError(RefusedError):
+    """What the request takes does not fit under the byte ceiling of the process.
+
+    Attributes:
+        needed_bytes: what it takes.
+        used_bytes: what is in use.
+        max_bytes: the ceiling.
+    """
+
+    def __init__(self, *, needed_bytes: int, used_bytes: int, max_bytes: int, retry_after_s: float | None) -> None:
+        super().__init__(
+            f"{needed_bytes} bytes do not fit: {used_bytes} of {max_bytes} are in use; send less at once",
+            retry_after_s=retry_after_s,
+        )
+        self.needed_bytes = needed_bytes
+        self.used_bytes = used_bytes
+        self.max_bytes = max_bytes
+
+
+class HostMemoryError(RefusedError, MemoryError):
+    """A model was not loaded, because it does not fit into what memory is free.
+
+    Attributes:
+        model: its name.
+        needed_bytes: what it takes, with the reserve that is kept free.
+        available_bytes: what is free.
+    """
+
+    def __init__(self, *, model: str, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(
+            f"model {model!r} needs {needed_bytes} bytes and {available_bytes} are free; unload another or choose a "
+            "smaller one"
+        )
+        self.model = model
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+
+
 class ClosedError(RefusedError):
     """The component is draining or closed and takes no new work.
 
@@ -236,6 +314,131 @@ class SharedFailureError(HoldfastError):
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(f"the shared call failed with {type(cause).__name__}; see its cause, then call again")
+
+
+class StreamInterruptedError(HoldfastError, ConnectionError):
+    """A stream was cut after its first chunk had gone out, so nothing can be tried again; see ``__cause__``.
+
+    Attributes:
+        backend: name of the backend that it came from.
+        text_sent: what had gone out; not part of the message.
+    """
+
+    def __init__(self, *, backend: str, text_sent: str) -> None:
+        super().__init__(f"the stream of backend {backend!r} was cut after {len(text_sent)} characters; ask again")
+        self.backend = backend
+        self.text_sent = text_sent
+
+
+class SlowReaderError(HoldfastError, TimeoutError):
+    """The reader of a shared stream kept it waiting for so long that it was cut off.
+
+    Attributes:
+        stalled_s: how long it had not read.
+    """
+
+    def __init__(self, *, stalled_s: float) -> None:
+        super().__init__(f"nothing was read for {stalled_s:g} s; read faster, or ask with no_cache")
+        self.stalled_s = stalled_s
+
+
+class OutputError(HoldfastError):
+    """An answer came and cannot be delivered.
+
+    Attributes:
+        validator: name of the validator that it failed at.
+    """
+
+    def __init__(self, message: str, *, validator: str) -> None:
+        super().__init__(f"validator {validator!r}: {message}")
+        self.validator = validator
+
+
+class OutputRejectedError(OutputError, ValueError):
+    """The answer did not pass a validator, nor did its repair where one was allowed.
+
+    Attributes:
+        backend: name of the backend that gave it.
+        problem: what is wrong, in words that repeat none of the answer.
+    """
+
+    def __init__(self, *, validator: str, backend: str, problem: str) -> None:
+        super().__init__(
+            f"the answer of backend {backend!r} {problem}; ask again or ask otherwise", validator=validator
+        )
+        self.backend = backend
+        self.problem = problem
+
+
+class ValidatorError(OutputError, RuntimeError):
+    """A validator itself raised; see ``__cause__``. Other requests are not affected."""
+
+    def __init__(self, *, validator: str) -> None:
+        super().__init__("failed while it checked an answer; see its cause, and mend it", validator=validator)
+
+
+class SessionError(HoldfastError):
+    """A conversation cannot be read or saved.
+
+    Attributes:
+        session_id: which one; None when it is not about a single one.
+    """
+
+    def __init__(self, message: str, *, session_id: str | None) -> None:
+        super().__init__(message if session_id is None else f"session {session_id!r}: {message}")
+        self.session_id = session_id
+
+
+class SessionNotFoundError(SessionError, LookupError):
+    """There is no session of that id for this tenant: it never was, expired, was evicted or deleted."""
+
+    def __init__(self, *, session_id: str) -> None:
+        super().__init__("not found; it may have expired: create one", session_id=session_id)
+
+
+class SessionConflictError(SessionError):
+    """The session was saved by somebody else since it was read.
+
+    Attributes:
+        expected_version: the version that was read.
+        found_version: the version that is there now.
+    """
+
+    def __init__(self, *, session_id: str, expected_version: int, found_version: int) -> None:
+        super().__init__(
+            f"version {expected_version} was read and {found_version} is there now; read it and try again",
+            session_id=session_id,
+        )
+        self.expected_version = expected_version
+        self.found_version = found_version
+
+
+class SessionTooLargeError(SessionError, ValueError):
+    """One turn alone, or the system message, exceeds the cap of a session.
+
+    Attributes:
+        size_bytes: what it takes at least; it may not have been measured to its end.
+        max_bytes: the cap.
+    """
+
+    def __init__(self, *, session_id: str, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"{size_bytes} bytes or more do not fit into the {max_bytes} of a session; send less", session_id=session_id
+        )
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+
+
+class SessionStoreError(SessionError, OSError):
+    """The store of sessions cannot be read or written; what was saved before is intact.
+
+    Attributes:
+        path: the database.
+    """
+
+    def __init__(self, message: str, *, path: str, session_id: str | None = None) -> None:
+        super().__init__(f"{path}: {message}", session_id=session_id)
+        self.path = path
 
 
 class BackendError(HoldfastError):

@@ -36,6 +36,8 @@ class Disposition(enum.StrEnum):
     """An identical request was already on its way; this one shared its answer."""
     CACHED = "cached"
     """An identical request was answered within the deduplication window."""
+    COMMANDED = "commanded"
+    """The request was a command, such as ``/expert status``, and Holdfast answered it by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,10 @@ class Request:
         parameters: how the answer shall be made.
         priority: how urgent it is.
         timeout_s: seconds until the deadline, which is set once, at the door; None for the service's default.
+        session_id: the conversation that the messages go on with; None for a request on its own.
+        persona: name of the persona that answers; None leaves it to a command, to the session, or to the text.
+        idempotent: whether asking a backend twice does no harm; otherwise it is neither retried nor hedged, and no
+            other backend is tried after one has been asked.
         no_cache: ask a backend even if the same request was answered just now, and share this answer with nobody.
         idempotency_key: handed to the backend with every attempt; None makes one for that call alone.
         request_id: the caller's name for it, repeated in the reply.
@@ -60,6 +66,9 @@ class Request:
     parameters: Parameters = Parameters()
     priority: Priority = Priority.NORMAL
     timeout_s: float | None = None
+    session_id: str | None = None
+    persona: str | None = None
+    idempotent: bool = True
     no_cache: bool = False
     idempotency_key: str | None = None
     request_id: str | None = None
@@ -83,6 +92,8 @@ class Reply:
         usage: tokens used.
         citations: what the answer rests on.
         request_id: as in the request.
+        persona: name of the persona that answered; None for none.
+        marks: names of the validators that the answer did not pass, and that let it through with a mark.
     """
 
     text: str
@@ -95,6 +106,8 @@ class Reply:
     usage: Usage
     citations: tuple[Citation, ...]
     request_id: str | None
+    persona: str | None = None
+    marks: tuple[str, ...] = ()
 
 
 class Service(Protocol):
@@ -103,7 +116,7 @@ class Service(Protocol):
     Ordering: concurrent requests are independent. Duplication: identical requests may share one answer, unless they
     opt out. Idempotency: submitting again is safe. Cancellation: neutral; the request leaves nothing behind, and work
     that others share goes on. Errors: `RequestError`, `RefusedError`, `DeadlineExceededError`, `AttemptTimeoutError`,
-    `BackendError`, `RetrievalError` and `SharedFailureError`.
+    `BackendError`, `RetrievalError`, `SharedFailureError`, `OutputError` and `SessionError`.
     """
 
     async def submit(self, request: Request) -> Reply:

@@ -1,0 +1,464 @@
+"""What Holdfast decides, told as it happens.
+
+Responsibility: one frozen value for each kind of decision, and who wants to hear of them.
+Guarantees: an event carries numbers and names, with the unit in the name, and never a prompt, an answer or a secret.
+Not responsible for: totals, which `holdfast.ports.statistics` has; when it happened: a sink stamps what it gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast.ports.service import Disposition, Priority
+
+__all__ = [
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpened",
+    "BreakerRefused",
+    "Deduplicated",
+    "Event",
+    "EventSink",
+    "FellBack",
+    "FlightAbandoned",
+    "HedgeLaunched",
+    "HedgeRefused",
+    "HedgeWon",
+    "LeaseLeaked",
+    "LimitChanged",
+    "MemoryFreed",
+    "MemoryRefused",
+    "ModelLoaded",
+    "ModelRefused",
+    "ModelUnloaded",
+    "OutputMarked",
+    "OutputRejected",
+    "OutputRepairAsked",
+    "OverloadBegan",
+    "OverloadEnded",
+    "PersonaChosen",
+    "PoolRefused",
+    "RateLimitPaused",
+    "RateLimited",
+    "RequestAnswered",
+    "RequestExpired",
+    "RequestFailed",
+    "RequestRefused",
+    "RequestShed",
+    "ResourceFailed",
+    "RetryRefused",
+    "RetryScheduled",
+    "RouteChosen",
+    "ServiceClosed",
+    "ServiceDraining",
+    "SessionConflicted",
+    "SessionCreated",
+    "SessionEvicted",
+    "SessionExpired",
+    "SessionTrimmed",
+    "StreamCut",
+    "StreamReaderDropped",
+    "ValidatorFailed",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that was decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestAnswered(Event):
+    """A request got its reply, `latency_s` seconds after it came in."""
+
+    tenant: str
+    priority: Priority
+    backend: str
+    disposition: Disposition
+    attempts: int
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed(Event):
+    """A request ended with an error, `latency_s` seconds after it came in; `error` is the name of its type."""
+
+    tenant: str
+    priority: Priority
+    error: str
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deduplicated(Event):
+    """A request joined one that was under way, or got an answer that was kept; `key` is the digest in hexadecimal."""
+
+    key: str
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightAbandoned(Event):
+    """A call was cancelled because nobody waited for it any more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused(Event):
+    """The admission queue did not take a request."""
+
+    tenant: str
+    priority: Priority
+    reason: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestShed(Event):
+    """A request that waited for admission had to go."""
+
+    tenant: str
+    priority: Priority
+    reason: str
+    waited_s: float
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestExpired(Event):
+    """The deadline of a request passed while it waited for admission, or before it came."""
+
+    tenant: str
+    priority: Priority
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverloadBegan(Event):
+    """A tenant's line at one priority has not been empty for so long that its newest request now goes first."""
+
+    tenant: str
+    priority: Priority
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverloadEnded(Event):
+    """That line has been empty again."""
+
+    tenant: str
+    priority: Priority
+    lasted_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged(Event):
+    """The adaptive limit moved."""
+
+    before: int
+    after: int
+    recent_s: float | None
+    baseline_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRefused(Event):
+    """A request did not fit under the byte ceiling of the process."""
+
+    needed_bytes: int
+    used_bytes: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFreed(Event):
+    """Kept answers were dropped to make room under the byte ceiling."""
+
+    holder: str
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimited(Event):
+    """A rate limit refused a request; `scope` says whose limit, `quantity` which one: requests or tokens."""
+
+    scope: str
+    quantity: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitPaused(Event):
+    """A peer asked for a pause, and nothing is sent to it for that long."""
+
+    scope: str
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteChosen(Event):
+    """Routing put a backend first."""
+
+    backend: str
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FellBack(Event):
+    """A backend failed or refused, and the next one is tried; `error` is the name of the failure's type."""
+
+    failed: str
+    following: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(Event):
+    """A failed attempt will be made again after `delay_s` seconds; `attempt` is the number of the one that failed."""
+
+    backend: str
+    attempt: int
+    delay_s: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRefused(Event):
+    """A failed attempt is not made again, for `reason`."""
+
+    backend: str
+    attempt: int
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeLaunched(Event):
+    """A call took longer than most, so a second one was begun beside it after `after_s` seconds."""
+
+    backend: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeWon(Event):
+    """The second call answered first."""
+
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeRefused(Event):
+    """A second call was due and was not made, for `reason`."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerOpened(Event):
+    """A breaker lets no call through for `open_s` seconds; None until an operator closes it."""
+
+    breaker: str
+    open_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerHalfOpened(Event):
+    """A breaker lets probes through."""
+
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerClosed(Event):
+    """A breaker lets every call through again."""
+
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerRefused(Event):
+    """A breaker did not let a call through."""
+
+    breaker: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRefused(Event):
+    """A pool had no resource for a caller: too many waited, or the wait took too long."""
+
+    pool: str
+    waiting: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceFailed(Event):
+    """A resource could not be made, checked, reset or closed; `error` is the name of the failure's type."""
+
+    pool: str
+    operation: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLeaked(Event):
+    """A lease has been out for so long that it was probably forgotten."""
+
+    pool: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCreated(Event):
+    """A conversation began."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTrimmed(Event):
+    """The oldest turns of a conversation were dropped to keep it under its cap."""
+
+    session_id: str
+    messages: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConflicted(Event):
+    """Somebody else had saved the conversation meanwhile; the turn is appended to what they saved."""
+
+    session_id: str
+    expected_version: int
+    found_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionExpired(Event):
+    """A conversation was idle for too long."""
+
+    session_id: str
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEvicted(Event):
+    """The conversation used longest ago made room under the ceiling of all."""
+
+    session_id: str
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLoaded(Event):
+    """A model is in memory."""
+
+    model: str
+    size_bytes: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUnloaded(Event):
+    """A model has left memory."""
+
+    model: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRefused(Event):
+    """A model does not fit into what memory is free."""
+
+    model: str
+    needed_bytes: int
+    available_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonaChosen(Event):
+    """A persona answers; `chosen_by` is name, command, session or text."""
+
+    persona: str
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRejected(Event):
+    """An answer did not pass a validator, and the request failed for it."""
+
+    validator: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRepairAsked(Event):
+    """An answer did not pass a validator, and the backend was asked to mend it."""
+
+    validator: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputMarked(Event):
+    """An answer did not pass a validator, and was delivered with a mark."""
+
+    validator: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorFailed(Event):
+    """A validator itself raised; `error` is the name of the failure's type."""
+
+    validator: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCut(Event):
+    """A stream ended with a failure after `sent_bytes` had gone out; `error` is the name of its type."""
+
+    backend: str
+    sent_bytes: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReaderDropped(Event):
+    """A reader of a stream was so slow that it was cut off, so that the others could go on."""
+
+    stalled_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceDraining(Event):
+    """The service takes no new requests and gives the running ones `timeout_s` seconds."""
+
+    running: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceClosed(Event):
+    """The service is closed; `cancelled` requests had to be cut off."""
+
+    cancelled: int
+
+
+class EventSink(Protocol):
+    """Hears of events.
+
+    Ordering: events of one event loop come in the order in which they were decided. Duplication: none. Loss: a sink may
+    drop what it has no room for, and says so in its statistics. Cancellation: `emit` never waits, so there is none.
+    Errors: none; what a sink raises all the same is counted and changes nothing for the request.
+    """
+
+    def emit(self, event: Event) -> None:
+        """Take note of `event`, at once and without blocking."""
+        ...
