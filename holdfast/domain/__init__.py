@@ -20,6 +20,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.domain.timeout import Timeout
+from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_tokens
 from holdfast.domain.urgency import Urgency
 
 __all__ = [
@@ -61,9 +62,12 @@ __all__ = [
     "RetryPolicy",
     "Shared",
     "Timeout",
+    "TokenEstimate",
     "Urgency",
     "classify",
     "compose",
+    "estimate_prompt_tokens",
+    "estimate_tokens",
     "load_signal",
     "map_bounded",
     "opts_out",
