@@ -22,7 +22,9 @@ from dependency_injector import containers, providers
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.system.clock import SystemClock
+from holdfast.application.consistency import check_consistency
 from holdfast.application.orchestrator import Orchestrator, OrchestratorConfig, reply_size_bytes
+from holdfast.application.pipeline import Pipeline
 from holdfast.application.routing import FallbackRouter, Route
 from holdfast.application.settings import (
     ExtractiveSettings,
@@ -174,6 +176,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     For those who replace a port: override its provider first.
     """
     settings: Settings = container.settings()
+    check_consistency(settings)
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     backends: Mapping[str, Backend] = container.backends()
@@ -204,21 +207,26 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         deduplicator = await stack.enter_async_context(
             Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes)
         )
-        yield Orchestrator(
-            router=FallbackRouter(routes),
+        router = FallbackRouter(routes)
+        admission = AdmissionQueue(
+            settings.admission,
+            limit=ConcurrencyLimit(settings.max_in_flight),
+            clock=clock,
+            adaptive=None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit),
+        )
+        pipeline = Pipeline(
+            router=router,
             retriever=retriever,
-            admission=AdmissionQueue(
-                settings.admission,
-                limit=ConcurrencyLimit(settings.max_in_flight),
-                clock=clock,
-                adaptive=None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit),
-            ),
+            admission=admission,
+            max_passages=settings.retrieval.limit,
+            instance=secrets.token_hex(8),
+            clock=clock,
+        )
+        yield Orchestrator(
+            pipeline=pipeline,
+            router=router,
+            admission=admission,
             deduplicator=deduplicator,
-            config=OrchestratorConfig(
-                timeout_s=settings.timeout_s,
-                max_request_bytes=settings.max_request_bytes,
-                max_passages=settings.retrieval.limit,
-                instance=secrets.token_hex(8),
-            ),
+            config=OrchestratorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
             clock=clock,
         )

@@ -1,19 +1,20 @@
 """The wired path that every request takes.
 
-Responsibility: door → deduplicate → admit → retrieve → assemble → infer → post-process → deliver.
+Responsibility: door → deduplicate → the stages of the pipeline → deliver; and the life of the service.
 Guarantees: the deadline is set once, at the door, and holds for everything behind it; identical requests share one
     flight; a duplicate takes no admission slot; after any cancellation every count is back where it was.
-Not responsible for: building its parts: see `holdfast.application.container`.
+Not responsible for: the stages in between: see `holdfast.application.pipeline`; building the parts: see
+    `holdfast.application.container`.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import dataclass, replace
 
 import anyio
 
+from holdfast.application.pipeline import Pipeline, Turn
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deadline import Deadline
@@ -21,12 +22,9 @@ from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.door import check_request
 from holdfast.domain.latency import RecentLatency
-from holdfast.domain.post_processing import post_process
-from holdfast.domain.prompt_assembly import assemble, retrieval_query
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError, DeadlineExceededError
-from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Disposition, Reply, Request, Service
 from holdfast.ports.statistics import Health, ServiceState
 
@@ -35,19 +33,15 @@ __all__ = ["Orchestrator", "OrchestratorConfig", "reply_size_bytes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorConfig:
-    """What the door and the stages need to know.
+    """What the door needs to know.
 
     Args:
         timeout_s: deadline of a request that names none, in seconds.
         max_request_bytes: the largest request taken, its texts as UTF-8.
-        max_passages: passages retrieved for each request.
-        instance: begins every idempotency key, so that two processes never send the same one.
     """
 
     timeout_s: float
     max_request_bytes: int
-    max_passages: int
-    instance: str
 
 
 def reply_size_bytes(reply: Reply) -> int:
@@ -60,9 +54,9 @@ class Orchestrator:
     """Answers requests along the one wired path. Open one with `holdfast.open_orchestrator`.
 
     Args:
-        router: the backends.
-        retriever: where passages come from; None leaves that stage out.
-        admission: the queue at the door, with the limit behind it.
+        pipeline: the stages.
+        router: the backends, for `health`.
+        admission: the queue of the pipeline, for `health`; closed by `drain`.
         deduplicator: shares the answers of identical requests.
         config: deadlines and bounds.
         clock: monotonic time.
@@ -71,22 +65,21 @@ class Orchestrator:
     def __init__(
         self,
         *,
+        pipeline: Pipeline,
         router: FallbackRouter,
-        retriever: Retriever | None,
         admission: AdmissionQueue,
         deduplicator: Deduplicator[Reply],
         config: OrchestratorConfig,
         clock: Clock,
     ) -> None:
+        self._pipeline = pipeline
         self._router = router
-        self._retriever = retriever
         self._admission = admission
         self._deduplicator = deduplicator
         self._config = config
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
         self._latency = RecentLatency()
-        self._numbers = itertools.count(1)
         self._state = ServiceState.READY
         self._running: set[anyio.CancelScope] = set()
         self._idle: anyio.Event | None = None
@@ -108,13 +101,13 @@ class Orchestrator:
         if self._state is not ServiceState.READY:
             raise ClosedError("the orchestrator")
         arrived_s = self._clock.monotonic_s()
-        size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
+        turn = Turn(request=request, size_bytes=check_request(request, max_bytes=self._config.max_request_bytes))
         timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
         urgency = Urgency(request.priority, Deadline.after(timeout_s, self._clock))
         with anyio.move_on_after(timeout_s) as scope:
             self._running.add(scope)
             try:
-                reply = await self._answer(request, size_bytes, urgency)
+                reply = await self._answer(turn, urgency)
                 self._latency.record(self._clock.monotonic_s() - arrived_s)
                 return reply
             finally:
@@ -155,9 +148,10 @@ class Orchestrator:
         self._admission.close()
         self._state = ServiceState.CLOSED
 
-    async def _answer(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
+    async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
+        request = turn.request
         if opts_out(request):
-            return _addressed(await self._work(request, size_bytes, urgency), request, Disposition.CALLED)
+            return _addressed(await self._pipeline.run(turn, urgency), request, Disposition.CALLED)
         shared = await self._deduplicator.run(
             DeduplicationKey.of(
                 tenant=request.tenant,
@@ -165,44 +159,10 @@ class Orchestrator:
                 messages=request.messages,
                 parameters=request.parameters,
             ),
-            lambda flight: self._work(request, size_bytes, flight),
+            lambda flight: self._pipeline.run(turn, flight),
             urgency=urgency,
         )
         return _addressed(shared.value, request, shared.disposition)
-
-    async def _work(self, request: Request, size_bytes: int, urgency: Urgency) -> Reply:
-        queued_s = self._clock.monotonic_s()
-        return await self._admission.call(
-            lambda: self._work_admitted(request, urgency, queued_s), size_bytes=size_bytes, urgency=urgency
-        )
-
-    async def _work_admitted(self, request: Request, urgency: Urgency, queued_s: float) -> Reply:
-        admitted_s = self._clock.monotonic_s()
-        passages = (
-            await self._retriever.retrieve(retrieval_query(request), limit=self._config.max_passages)
-            if self._retriever is not None
-            else ()
-        )
-        key = request.idempotency_key
-        if key is None:
-            key = f"{self._config.instance}-{next(self._numbers)}"
-        prompt = assemble(request, passages, idempotency_key=key)
-        asked_s = self._clock.monotonic_s()
-        routed = await self._router.complete(prompt, deadline=urgency.deadline)
-        answered_s = self._clock.monotonic_s()
-        completion = post_process(routed.completion, request.parameters)
-        return Reply(
-            text=completion.text,
-            backend=routed.backend,
-            model=completion.model,
-            disposition=Disposition.CALLED,
-            attempts=routed.attempts,
-            queue_s=admitted_s - queued_s,
-            backend_s=answered_s - asked_s,
-            usage=completion.usage,
-            citations=completion.citations,
-            request_id=None,  # of whoever asks: see `_addressed`
-        )
 
 
 def _addressed(reply: Reply, request: Request, disposition: Disposition) -> Reply:

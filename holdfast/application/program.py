@@ -16,6 +16,7 @@ from typing import Final
 from dependency_injector import providers
 
 from holdfast.application.batch import BatchRunner
+from holdfast.application.consistency import check_consistency
 from holdfast.application.container import Container, open_container
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings import LoadedSettings, Settings
@@ -33,9 +34,13 @@ class Program:
 
     Args:
         loaded: the settings, with their sources.
+
+    Raises:
+        ConfigurationError: if two of the settings contradict each other.
     """
 
     def __init__(self, loaded: LoadedSettings) -> None:
+        check_consistency(loaded.settings)
         self._loaded = loaded
         self._container = Container(settings=providers.Object(loaded.settings))
 

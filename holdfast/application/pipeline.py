@@ -1,0 +1,109 @@
+"""The stages behind the deduplicator, in their order.
+
+Responsibility: admit → retrieve → assemble → infer → post-process, for one turn.
+Guarantees: whatever a stage took, it has given back when the turn ends, however it ends; the deadline is handed to each
+    stage as the same object.
+Not responsible for: the door, the deadline and shared answers: see `holdfast.application.orchestrator`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from holdfast.application.routing import FallbackRouter
+from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.post_processing import post_process
+from holdfast.domain.prompt_assembly import assemble, retrieval_query
+from holdfast.domain.urgency import Urgency
+from holdfast.ports.clock import Clock
+from holdfast.ports.retrieval import Retriever
+from holdfast.ports.service import Disposition, Reply, Request
+
+__all__ = ["Pipeline", "Turn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A request that came through the door, with what was found out about it there.
+
+    Args:
+        request: what was asked.
+        size_bytes: its texts as UTF-8, in bytes.
+    """
+
+    request: Request
+    size_bytes: int
+
+
+class Pipeline:
+    """Works on one turn at a time for each caller, any number of callers at once.
+
+    Args:
+        router: the backends.
+        retriever: where passages come from; None leaves that stage out.
+        admission: the queue, with the limit behind it.
+        max_passages: passages retrieved for each request.
+        instance: begins every idempotency key, so that two processes never send the same one.
+        clock: monotonic time.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: FallbackRouter,
+        retriever: Retriever | None,
+        admission: AdmissionQueue,
+        max_passages: int,
+        instance: str,
+        clock: Clock,
+    ) -> None:
+        self._router = router
+        self._retriever = retriever
+        self._admission = admission
+        self._max_passages = max_passages
+        self._instance = instance
+        self._clock = clock
+        self._numbers = itertools.count(1)
+
+    async def run(self, turn: Turn, urgency: Urgency) -> Reply:
+        """Return the reply to `turn`, as one that was called for.
+
+        Raises:
+            Exception: as `Orchestrator.submit` says; nothing of the turn is held any more.
+
+        Cancellation: the turn leaves the queue and gives back what it holds.
+        """
+        queued_s = self._clock.monotonic_s()
+        return await self._admission.call(
+            lambda: self._run_admitted(turn, urgency, queued_s), size_bytes=turn.size_bytes, urgency=urgency
+        )
+
+    async def _run_admitted(self, turn: Turn, urgency: Urgency, queued_s: float) -> Reply:
+        admitted_s = self._clock.monotonic_s()
+        request = turn.request
+        passages = (
+            await self._retriever.retrieve(retrieval_query(request), limit=self._max_passages)
+            if self._retriever is not None
+            else ()
+        )
+        key = request.idempotency_key
+        if key is None:
+            key = f"{self._instance}-{next(self._numbers)}"
+        prompt = assemble(request, passages, idempotency_key=key)
+        asked_s = self._clock.monotonic_s()
+        routed = await self._router.complete(prompt, deadline=urgency.deadline)
+        answered_s = self._clock.monotonic_s()
+        completion = post_process(routed.completion, request.parameters)
+        return Reply(
+            text=completion.text,
+            backend=routed.backend,
+            model=completion.model,
+            disposition=Disposition.CALLED,
+            attempts=routed.attempts,
+            queue_s=admitted_s - queued_s,
+            backend_s=answered_s - asked_s,
+            usage=completion.usage,
+            citations=completion.citations,
+            request_id=None,  # of whoever asks: the orchestrator sets it for each caller
+        )

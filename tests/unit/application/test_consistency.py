@@ -1,0 +1,58 @@
+"""Settings that are valid one by one and cannot hold together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from dependency_injector import providers
+
+from holdfast.application.consistency import check_consistency
+from holdfast.application.container import Container, open_container
+from holdfast.application.program import Program
+from holdfast.application.settings import LoadedSettings, Settings
+from holdfast.ports.errors import ConfigurationError
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
+    ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
+]
+"""Settings, the path of the refusal, and the other path that it names."""
+
+
+@pytest.mark.parametrize(("given", "path", "other"), CONTRADICTIONS)
+def test_check_consistency_contradiction_is_refused_with_both_paths_named(
+    given: dict[str, Any], path: str, other: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_consistency(Settings.model_validate(given))
+
+    assert caught.value.path == path
+    assert other in str(caught.value)
+
+
+def test_check_consistency_defaults_hold_together() -> None:
+    check_consistency(Settings())
+
+
+@pytest.mark.anyio
+async def test_open_container_contradiction_is_refused_before_anything_is_opened() -> None:
+    def opened() -> None:
+        pytest.fail("the retriever was opened")
+
+    settings = Settings(max_request_bytes=1000)
+    container = Container(
+        settings=providers.Object(settings.model_copy(update={"admission": replace(settings.admission, max_bytes=999)}))
+    )
+    container.retriever.override(providers.Callable(opened))
+
+    with pytest.raises(ConfigurationError, match="max_request_bytes"):
+        async with open_container(container):
+            pytest.fail("it opened")
+
+
+def test_program_contradiction_is_refused_before_any_command_runs() -> None:
+    settings = Settings.model_validate(CONTRADICTIONS[0][0])
+
+    with pytest.raises(ConfigurationError, match="max_request_bytes"):
+        Program(LoadedSettings(settings=settings, sources={}))
