@@ -7,8 +7,9 @@ Not responsible for: totals, which `holdfast.ports.statistics` has; when it happ
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 from holdfast.ports.service import Disposition, Priority
 
@@ -41,6 +42,7 @@ __all__ = [
     "PoolRefused",
     "RateLimitPaused",
     "RateLimited",
+    "RecordedEvent",
     "RequestAnswered",
     "RequestExpired",
     "RequestFailed",
@@ -62,10 +64,34 @@ __all__ = [
     "ValidatorFailed",
 ]
 
+_WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that was decided."""
+    """Something that was decided.
+
+    Attributes:
+        name: what logs and counts call it: the name of its class in snake_case, such as ``breaker_opened``.
+    """
+
+    name: ClassVar[str] = "event"
+
+    def __init_subclass__(cls) -> None:
+        cls.name = _WORD.sub("_", cls.__name__).lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent:
+    """An event, and when a sink heard of it.
+
+    Args:
+        at_s: seconds on the sink's monotonic clock.
+        event: what was decided.
+    """
+
+    at_s: float
+    event: Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,8 +481,8 @@ class EventSink(Protocol):
     """Hears of events.
 
     Ordering: events of one event loop come in the order in which they were decided. Duplication: none. Loss: a sink may
-    drop what it has no room for, and says so in its statistics. Cancellation: `emit` never waits, so there is none.
-    Errors: none; what a sink raises all the same is counted and changes nothing for the request.
+    drop what it has no room for or cannot pass on, and counts it. Cancellation: `emit` never waits, so there is none.
+    Errors: none; a sink that raises all the same disturbs whoever emits, unless an `EventHub` stands between them.
     """
 
     def emit(self, event: Event) -> None:

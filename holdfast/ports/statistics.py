@@ -8,6 +8,7 @@ Not responsible for: rates, percentiles and charts: they are made from two snaps
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BreakerStatistics",
     "BufferStatistics",
     "DeduplicationStatistics",
+    "EventStatistics",
     "Health",
     "LatencyStatistics",
     "LimitStatistics",
@@ -176,6 +178,23 @@ class RetryBudgetStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStatistics:
+    """`emitted = buffer.appended + buffer.refused`, and the sum of `counts`.
+
+    Args:
+        emitted: events that were decided.
+        sink_failures: times that a sink raised when it was told of one.
+        buffer: where the latest events are kept.
+        counts: events by their name, such as ``breaker_opened``; a name that is missing did not happen.
+    """
+
+    emitted: int
+    sink_failures: int
+    buffer: BufferStatistics
+    counts: Mapping[str, int]
+
+
 class BackendHealth:
     """One backend, as the router sees it."""
 
