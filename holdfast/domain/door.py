@@ -11,17 +11,17 @@ import math
 
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Parameters, Role
-from holdfast.ports.service import Request
+from holdfast.ports.service import Priority, Request
 
-__all__ = ["check_request"]
+__all__ = ["check_request", "parameter_problem"]
 
 
 def check_request(request: Request, *, max_bytes: int) -> int:
     """Return the size of `request`: its texts as UTF-8, in bytes.
 
     Raises:
-        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, or a number in
-            it is out of range.
+        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, a number in it
+            is out of range, or its priority is none.
 
     Complexity: linear in the texts.
     """
@@ -33,21 +33,37 @@ def check_request(request: Request, *, max_bytes: int) -> int:
         raise RequestError("tenant: must not be empty")
     if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:
         raise RequestError(f"timeout_s: must be a finite number above 0, not {request.timeout_s!r}")
-    _check_parameters(request.parameters)
+    _check_priority(request.priority)
+    if problem := parameter_problem(request.parameters):
+        raise RequestError(f"parameters.{problem}")
     size_bytes = sum(_size_bytes(message.content) for message in request.messages)
     if size_bytes > max_bytes:
         raise RequestError(f"messages: {size_bytes} bytes are more than the {max_bytes} allowed; send less")
     return size_bytes
 
 
-def _check_parameters(parameters: Parameters) -> None:
+def parameter_problem(parameters: Parameters) -> str | None:
+    """Return what is out of range in `parameters`, its field first; None if nothing is.
+
+    Example:
+        >>> parameter_problem(Parameters(top_p=0.0))
+        'top_p: must be above 0 and at most 1, not 0.0'
+    """
     temperature, top_p, max_tokens = parameters.temperature, parameters.top_p, parameters.max_tokens
     if temperature is not None and not 0 <= temperature < math.inf:
-        raise RequestError(f"parameters.temperature: must be finite and at least 0, not {temperature!r}")
+        return f"temperature: must be finite and at least 0, not {temperature!r}"
     if top_p is not None and not 0 < top_p <= 1:
-        raise RequestError(f"parameters.top_p: must be above 0 and at most 1, not {top_p!r}")
+        return f"top_p: must be above 0 and at most 1, not {top_p!r}"
     if max_tokens is not None and max_tokens < 1:
-        raise RequestError(f"parameters.max_tokens: must be at least 1, not {max_tokens!r}")
+        return f"max_tokens: must be at least 1, not {max_tokens!r}"
+    return None
+
+
+def _check_priority(priority: object) -> None:
+    # An IntEnum is so easily given as its number, or by its name, that the types alone do not keep that out.
+    if not isinstance(priority, Priority):
+        valid = ", ".join(f"Priority.{known.name}" for known in Priority)
+        raise RequestError(f"priority: must be one of {valid}, not {priority!r}")
 
 
 def _size_bytes(text: str) -> int:

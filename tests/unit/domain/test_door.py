@@ -8,7 +8,7 @@ import pytest
 from holdfast.domain.door import check_request
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Message, Parameters, Role
-from holdfast.ports.service import Request
+from holdfast.ports.service import Priority, Request
 
 QUESTION = Request(messages=(Message(role=Role.USER, content="why?"),))
 
@@ -92,3 +92,20 @@ def test_check_request_parameter_out_of_range_is_refused_by_name(parameters: Par
 @pytest.mark.parametrize("parameters", [Parameters(temperature=0.0), Parameters(top_p=1.0), Parameters(max_tokens=1)])
 def test_check_request_parameter_at_its_bound_passes(parameters: Parameters) -> None:
     assert check_request(replace(QUESTION, parameters=parameters), max_bytes=4) == 4
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_check_request_every_priority_passes(priority: Priority) -> None:
+    assert check_request(replace(QUESTION, priority=priority), max_bytes=4) == 4
+
+
+@pytest.mark.parametrize("priority", [7, 2, -1, "urgent", "NORMAL", None, True, 1.0, [Priority.LOW]])
+def test_check_request_priority_that_is_none_is_a_value_error_naming_the_valid_ones(priority: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        check_request(replace(QUESTION, priority=priority), max_bytes=4)  # type: ignore[arg-type] - as one who ignores types
+
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value) == (
+        "priority: must be one of Priority.CRITICAL, Priority.HIGH, Priority.NORMAL, Priority.LOW, Priority.BULK, "
+        f"not {priority!r}"
+    )
