@@ -102,7 +102,7 @@ def test_check_request_every_priority_passes(priority: Priority) -> None:
 @pytest.mark.parametrize("priority", [7, 2, -1, "urgent", "NORMAL", None, True, 1.0, [Priority.LOW]])
 def test_check_request_priority_that_is_none_is_a_value_error_naming_the_valid_ones(priority: object) -> None:
     with pytest.raises(RequestError) as caught:
-        check_request(replace(QUESTION, priority=priority), max_bytes=4)  # type: ignore[arg-type] - as one who ignores types
+        check_request(replace(QUESTION, priority=priority), max_bytes=4)  # type: ignore[arg-type] # as one who ignores types
 
     assert isinstance(caught.value, ValueError)
     assert str(caught.value) == (
