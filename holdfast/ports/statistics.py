@@ -178,7 +178,6 @@ class RetryBudgetStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EventStatistics:
     """`emitted = buffer.appended + buffer.refused`, and the sum of `counts`.
 
@@ -195,6 +194,7 @@ class EventStatistics:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackendHealth:
     """One backend, as the router sees it."""
 
