@@ -23,8 +23,9 @@ from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.consistency import check_consistency
-from holdfast.application.orchestrator import Orchestrator, OrchestratorConfig, reply_size_bytes
+from holdfast.application.orchestrator import Orchestrator, reply_size_bytes
 from holdfast.application.pipeline import Pipeline
+from holdfast.application.reception import DoorConfig, Reception
 from holdfast.application.routing import FallbackRouter, Route
 from holdfast.application.settings import (
     ExtractiveSettings,
@@ -227,6 +228,8 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             router=router,
             admission=admission,
             deduplicator=deduplicator,
-            config=OrchestratorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
+            reception=Reception(
+                DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes), clock=clock
+            ),
             clock=clock,
         )

@@ -10,38 +10,20 @@ Not responsible for: the stages in between: see `holdfast.application.pipeline`;
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
-
-import anyio
+from dataclasses import replace
 
 from holdfast.application.pipeline import Pipeline, Turn
+from holdfast.application.reception import Reception
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
-from holdfast.domain.deadline import Deadline
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
-from holdfast.domain.door import check_request
-from holdfast.domain.latency import RecentLatency
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
-from holdfast.ports.errors import ClosedError, DeadlineExceededError
 from holdfast.ports.service import Disposition, Reply, Request, Service
 from holdfast.ports.statistics import Health, ServiceState
 
-__all__ = ["Orchestrator", "OrchestratorConfig", "reply_size_bytes"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrchestratorConfig:
-    """What the door needs to know.
-
-    Args:
-        timeout_s: deadline of a request that names none, in seconds.
-        max_request_bytes: the largest request taken, its texts as UTF-8.
-    """
-
-    timeout_s: float
-    max_request_bytes: int
+__all__ = ["Orchestrator", "reply_size_bytes"]
 
 
 def reply_size_bytes(reply: Reply) -> int:
@@ -58,7 +40,7 @@ class Orchestrator:
         router: the backends, for `health`.
         admission: the queue of the pipeline, for `health`; closed by `drain`.
         deduplicator: shares the answers of identical requests.
-        config: deadlines and bounds.
+        reception: the door.
         clock: monotonic time.
     """
 
@@ -69,20 +51,16 @@ class Orchestrator:
         router: FallbackRouter,
         admission: AdmissionQueue,
         deduplicator: Deduplicator[Reply],
-        config: OrchestratorConfig,
+        reception: Reception,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._router = router
         self._admission = admission
         self._deduplicator = deduplicator
-        self._config = config
+        self._reception = reception
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
-        self._latency = RecentLatency()
-        self._state = ServiceState.READY
-        self._running: set[anyio.CancelScope] = set()
-        self._idle: anyio.Event | None = None
 
     async def submit(self, request: Request) -> Reply:
         """Return the reply to `request`.
@@ -98,32 +76,17 @@ class Orchestrator:
 
         Cancellation: the request leaves every queue and gives back what it holds; a flight that others share goes on.
         """
-        if self._state is not ServiceState.READY:
-            raise ClosedError("the orchestrator")
-        arrived_s = self._clock.monotonic_s()
-        turn = Turn(request=request, size_bytes=check_request(request, max_bytes=self._config.max_request_bytes))
-        timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
-        urgency = Urgency(request.priority, Deadline.after(timeout_s, self._clock))
-        with anyio.move_on_after(timeout_s) as scope:
-            self._running.add(scope)
-            try:
-                reply = await self._answer(turn, urgency)
-                self._latency.record(self._clock.monotonic_s() - arrived_s)
-                return reply
-            finally:
-                self._running.remove(scope)
-                if self._idle is not None and not self._running:
-                    self._idle.set()
-        if not urgency.deadline.has_passed():  # only `drain` cancels a scope before its deadline
-            raise ClosedError("the orchestrator")
-        raise DeadlineExceededError(timeout_s=timeout_s)
+        with self._reception.visit(request) as visit:
+            visit.reply = reply = await self._answer(visit.turn, visit.urgency)
+        return reply
 
     def health(self) -> Health:
         """Return what every mechanism counts, as one frozen snapshot."""
         return Health(
-            state=self._state,
+            state=self._reception.state,
             uptime_s=self._clock.monotonic_s() - self._opened_at_s,
-            latency=self._latency.statistics(),
+            requests=self._reception.requests(),
+            latency=self._reception.latency(),
             admission=self._admission.statistics(),
             deduplication=self._deduplicator.statistics(),
             backends=tuple(route.health() for route in self._router.routes),
@@ -134,19 +97,10 @@ class Orchestrator:
 
         Cancellation: stops waiting; the orchestrator stays closed to new requests.
         """
-        self._state = ServiceState.DRAINING
-        if self._idle is None:
-            self._idle = anyio.Event()
-            if not self._running:
-                self._idle.set()
-        with anyio.move_on_after(timeout_s):
-            await self._idle.wait()
-        for scope in self._running:
-            scope.cancel()
-        await self._idle.wait()
+        await self._reception.drain(timeout_s)
         self._deduplicator.close()
         self._admission.close()
-        self._state = ServiceState.CLOSED
+        self._reception.state = ServiceState.CLOSED
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
         request = turn.request

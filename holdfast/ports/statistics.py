@@ -20,9 +20,11 @@ __all__ = [
     "DeduplicationStatistics",
     "EventStatistics",
     "Health",
+    "HedgeStatistics",
     "LatencyStatistics",
     "LimitStatistics",
     "PoolStatistics",
+    "RequestStatistics",
     "RetryBudgetStatistics",
     "ServiceState",
 ]
@@ -195,13 +197,45 @@ class EventStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeStatistics:
+    """`due = hedged + without_credit + without_token + without_room`; `hedged = running + won + lost + failed + abandoned`.
+
+    `due` calls took longer than `delay_s`, which is None until enough `samples` of latencies are known. Of these a second
+    attempt was begun for those `hedged`, never more than the configured share of all `calls`. The others had to wait for
+    their first attempt: that share was used up (`without_credit`), or the retry budget had no token or no place in
+    flight (`without_token`, `without_room`). Of those hedged, both attempts run (`running`), the second one answered
+    before the first (`won`), the first one answered (`lost`), neither did (`failed`), or the caller was cancelled.
+    """
+
+    calls: int
+    due: int
+    hedged: int
+    running: int
+    won: int
+    lost: int
+    failed: int
+    abandoned: int
+    without_credit: int
+    without_token: int
+    without_room: int
+    samples: int
+    delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackendHealth:
-    """One backend, as the router sees it."""
+    """One backend, as the router sees it.
+
+    `hedge` is None where calls are not hedged; `latency_s`, what choosing this backend costs lately, where routing does
+    not go by it, and before the first answer.
+    """
 
     name: str
     retry_budget: RetryBudgetStatistics
     breaker: BreakerStatistics
     pool: PoolStatistics
+    hedge: HedgeStatistics | None = None
+    latency_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +253,26 @@ class LatencyStatistics:
     buffer: BufferStatistics
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestStatistics:
+    """`received = in_flight + answered + invalid + refused + expired + failed + cancelled`.
+
+    `invalid` were wrong as they stood; of `expired` the deadline passed; of `cancelled` the caller went away.
+    `received_per_s` and `answered_per_s` are the rates of the last 60 s.
+    """
+
+    received: int
+    in_flight: int
+    answered: int
+    invalid: int
+    refused: int
+    expired: int
+    failed: int
+    cancelled: int
+    received_per_s: float
+    answered_per_s: float
+
+
 class ServiceState(enum.StrEnum):
     """Whether the service takes requests."""
 
@@ -234,6 +288,7 @@ class Health:
     Args:
         state: whether requests are taken.
         uptime_s: seconds since the service was opened.
+        requests: how many there were, and how they ended.
         latency: how long the last requests that were answered took.
         admission: the queue at the door.
         deduplication: what duplicates saved.
@@ -242,6 +297,7 @@ class Health:
 
     state: ServiceState
     uptime_s: float
+    requests: RequestStatistics
     latency: LatencyStatistics
     admission: AdmissionStatistics
     deduplication: DeduplicationStatistics
