@@ -198,13 +198,14 @@ class EventStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeStatistics:
-    """`due = hedged + without_credit + without_token + without_room`; `hedged = running + won + lost + failed + abandoned`.
+    """`due = hedged + without_credit + without_token + without_room`.
 
-    `due` calls took longer than `delay_s`, which is None until enough `samples` of latencies are known. Of these a second
-    attempt was begun for those `hedged`, never more than the configured share of all `calls`. The others had to wait for
-    their first attempt: that share was used up (`without_credit`), or the retry budget had no token or no place in
-    flight (`without_token`, `without_room`). Of those hedged, both attempts run (`running`), the second one answered
-    before the first (`won`), the first one answered (`lost`), neither did (`failed`), or the caller was cancelled.
+    Also, `hedged = running + won + lost + failed + abandoned`. `due` calls took longer than `delay_s`, which is None
+    until enough `samples` of latencies are known. For those `hedged`, never more than the configured share of all
+    `calls`, a second attempt was begun. The others had to go on with their first one: that share was used up
+    (`without_credit`), or the retry budget had no token or no place in flight (`without_token`, `without_room`). Of
+    those hedged, both attempts run (`running`), the second one answered and the first had not (`won`), the first one
+    answered (`lost`), neither did (`failed`), or the caller was cancelled before that (`abandoned`).
     """
 
     calls: int
