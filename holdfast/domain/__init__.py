@@ -5,6 +5,7 @@ from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
 from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.buffer import BufferConfig, BufferSnapshot, MemorySafeBuffer, OverflowPolicy, text_size_bytes
 from holdfast.domain.circuit_breaker import BreakerConfig, BreakerMode, CircuitBreaker
+from holdfast.domain.command import Command, CommandAnswer, Said, answer_command, read_message
 from holdfast.domain.compose import Policy, compose
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deadline import Deadline
@@ -13,6 +14,7 @@ from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shar
 from holdfast.domain.flight import InProgress, New
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
+from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
 from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.result_window import Cached
@@ -36,8 +38,12 @@ __all__ = [
     "BufferConfig",
     "BufferSnapshot",
     "Cached",
+    "ChosenBy",
+    "ChosenPersona",
     "CircuitBreaker",
     "Classifier",
+    "Command",
+    "CommandAnswer",
     "ConcurrencyLimit",
     "Deadline",
     "DeduplicationConfig",
@@ -52,6 +58,8 @@ __all__ = [
     "New",
     "Ok",
     "OverflowPolicy",
+    "Persona",
+    "PersonaBook",
     "Policy",
     "PoolConfig",
     "RateTripPolicy",
@@ -60,10 +68,12 @@ __all__ = [
     "RetryBudgetConfig",
     "RetryPermit",
     "RetryPolicy",
+    "Said",
     "Shared",
     "Timeout",
     "TokenEstimate",
     "Urgency",
+    "answer_command",
     "classify",
     "compose",
     "estimate_prompt_tokens",
@@ -71,5 +81,6 @@ __all__ = [
     "load_signal",
     "map_bounded",
     "opts_out",
+    "read_message",
     "text_size_bytes",
 ]
