@@ -19,7 +19,16 @@ import pytest
 
 from holdfast.testing.clock import ManualClock, VirtualClock, virtual_backend
 
-__all__ = ["fault_seed", "manual_clock", "virtual_anyio_backend", "virtual_clock"]
+__all__ = [
+    "fault_seed",
+    "manual_clock",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_configure_node",
+    "pytest_report_header",
+    "virtual_anyio_backend",
+    "virtual_clock",
+]
 
 _MAX_SEED: Final = 2**32 - 1
 _SEED: Final = pytest.StashKey[int]()
