@@ -23,9 +23,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from holdfast.domain.deduplication_key import DeduplicationKey
-from holdfast.domain.flight import Flight, InProgress, New
+from holdfast.domain.flight import Flight, InProgress, New, Waiter
 from holdfast.domain.flight_table import FlightTable
 from holdfast.domain.result_window import Cached, ResultWindow
+from holdfast.domain.stream_log import StreamLog
 from holdfast.domain.urgency import Urgency
 from holdfast.domain.validation import require_at_least
 from holdfast.ports.clock import Clock
@@ -166,19 +167,50 @@ class Deduplicator(Generic[T]):
 
         Complexity: O(1).
         """
-        found = self.check_and_register(key)
+        found = self.begin_or_join(key, work, urgency=urgency)
         if isinstance(found, Cached):
             return Shared(value=found.value, disposition=Disposition.CACHED)
+        return Shared(value=await found.wait(), disposition=found.disposition)
+
+    def begin_or_join(
+        self,
+        key: DeduplicationKey,
+        work: Callable[[Urgency], Awaitable[T]],
+        *,
+        urgency: Urgency,
+        log: StreamLog | None = None,
+    ) -> Cached[T] | Waiter[T]:
+        """Return the kept answer, or a place in the call that brings it: one under way, or that of `work`, begun now.
+
+        As `run`, for a caller who has something else to do until the answer is there. The place keeps the call going:
+        leave it in every case.
+
+        Args:
+            key: what the answer answers.
+            work: makes the call, if nobody else has.
+            urgency: how urgent this caller is; not changed.
+            log: where `work` writes its answer while it comes, for this caller and those who join; the call ends it.
+
+        Raises:
+            ClosedError: the engine is closed.
+
+        Complexity: O(1), amortised.
+        """
+        found = self.check_and_register(key)
+        if isinstance(found, Cached):
+            return found
         if isinstance(found, InProgress):
             found.waiter.raise_to(urgency)
-            return Shared(value=await found.waiter.wait(), disposition=Disposition.JOINED)
+            return found.waiter
         flight = found.token
+        flight.log = log
+        waiter = Waiter(flight, self._table.leave, disposition=Disposition.CALLED)
         try:
             self._start(flight, work, urgency)
-            await flight.wait_ended()
-        finally:
-            self._table.leave(flight)
-        return Shared(value=flight.result(), disposition=Disposition.CALLED)
+        except BaseException:
+            waiter.leave()
+            raise
+        return waiter
 
     def check_and_register(self, key: DeduplicationKey) -> Cached[T] | New[T] | InProgress[T]:
         """Return the kept answer, a new flight, or a place in the one under way; for callers who run their own calls.

@@ -17,8 +17,10 @@ import anyio
 
 from holdfast.domain.deduplication_key import DeduplicationKey
 from holdfast.domain.failure_copy import copy_failure
+from holdfast.domain.stream_log import StreamLog
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.errors import SharedFailureError
+from holdfast.ports.service import Disposition
 
 __all__ = ["Flight", "InProgress", "New", "Waiter"]
 
@@ -35,9 +37,10 @@ class Flight(Generic[T]):
         waiters: who needs its end: those who joined, and the one that began it.
         urgency: how urgent it is, when it runs in a task of the engine; rises as callers join.
         task: that task.
+        log: where its answer can be read while it comes, if it does; ends with the flight.
     """
 
-    __slots__ = ("_ended", "_failure", "_value", "key", "task", "urgency", "waiters")
+    __slots__ = ("_ended", "_failure", "_value", "key", "log", "task", "urgency", "waiters")
 
     _value: T
 
@@ -46,18 +49,19 @@ class Flight(Generic[T]):
         self.waiters = 1
         self.urgency: Urgency | None = None
         self.task: anyio.TaskHandle[None] | None = None
+        self.log: StreamLog | None = None
         self._failure: BaseException | None = None
         self._ended = anyio.Event()
 
     def succeed(self, value: T) -> None:
         """End with an answer."""
         self._value = value
-        self._ended.set()
+        self._end()
 
     def fail(self, error: BaseException) -> None:
         """End with a failure."""
         self._failure = error
-        self._ended.set()
+        self._end()
 
     def has_ended(self) -> bool:
         """Return whether it has ended, one way or the other."""
@@ -81,16 +85,39 @@ class Flight(Generic[T]):
             raise copy_failure(self._failure)
         raise SharedFailureError(self._failure) from self._failure
 
+    def _end(self) -> None:
+        self._ended.set()
+        if self.log is not None:
+            self.log.end()
+
 
 class Waiter(Generic[T]):
-    """One caller's place in a flight that somebody else began; it keeps the flight going, so wait at once."""
+    """One caller's place in a flight. It keeps the flight going, so `wait` at once, or `leave` in the end.
 
-    __slots__ = ("_flight", "_leave", "_present")
+    Args:
+        flight: which one.
+        leave: called once, when this caller leaves it.
+        disposition: whether the caller began it or joined it.
+    """
 
-    def __init__(self, flight: Flight[T], leave: Callable[[Flight[T]], None]) -> None:
+    __slots__ = ("_flight", "_leave", "_present", "disposition")
+
+    def __init__(
+        self,
+        flight: Flight[T],
+        leave: Callable[[Flight[T]], None],
+        *,
+        disposition: Disposition = Disposition.JOINED,
+    ) -> None:
         self._flight = flight
         self._leave = leave
         self._present = True
+        self.disposition = disposition
+
+    @property
+    def log(self) -> StreamLog | None:
+        """Where the flight's answer can be read while it comes, if it does."""
+        return self._flight.log
 
     def raise_to(self, urgency: Urgency) -> None:
         """Move the flight up if this caller is more urgent or has a later deadline than those before."""
@@ -108,12 +135,28 @@ class Waiter(Generic[T]):
         Cancellation: leaves the flight, which goes on for those who remain; with the last one it is cancelled. A waiter
             that has left may wait again, but no longer keeps the flight going.
         """
+        if self._flight.log is not None:
+            self._flight.log.hurry()
         try:
             await self._flight.wait_ended()
         finally:
-            if self._present:
-                self._present = False
-                self._leave(self._flight)
+            if self._flight.log is not None:
+                self._flight.log.unhurry()
+            self.leave()
+        return self._flight.result()
+
+    def leave(self) -> None:
+        """Give up the place. With the last one, a flight that has not ended is cancelled; a second time does nothing."""
+        if self._present:
+            self._present = False
+            self._leave(self._flight)
+
+    def result(self) -> T:
+        """Return the answer of a flight that has ended.
+
+        Raises:
+            Exception: as `wait`.
+        """
         return self._flight.result()
 
 

@@ -107,12 +107,14 @@ from holdfast.ports.files import FileWriter
 from holdfast.ports.inference import (
     Citation,
     Completion,
+    Deliver,
     InferenceBackend,
     Message,
     Parameters,
     Prompt,
     ResponseFormat,
     Role,
+    StreamingBackend,
     Usage,
 )
 from holdfast.ports.journal import (
@@ -203,6 +205,7 @@ __all__ = [
     "DeadlineExceededError",
     "Deduplicated",
     "DeduplicationStatistics",
+    "Deliver",
     "Diagnosis",
     "Disposition",
     "DuplicateId",
@@ -303,6 +306,7 @@ __all__ = [
     "StreamCut",
     "StreamInterruptedError",
     "StreamReaderDropped",
+    "StreamingBackend",
     "TripPolicy",
     "Usage",
     "ValidatorError",

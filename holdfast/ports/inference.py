@@ -1,6 +1,7 @@
 """Asking a model backend.
 
-Responsibility: the prompt that goes out, the completion that comes back, and who can turn one into the other.
+Responsibility: the prompt that goes out, the completion that comes back, whole or piece by piece, and who can turn one
+    into the other.
 Guarantees: every value is frozen; an implementation raises nothing but the errors named on `InferenceBackend`.
 Not responsible for: retries, breakers, limits and pools: they wrap a backend and know nothing of its protocol.
 """
@@ -8,20 +9,23 @@ Not responsible for: retries, breakers, limits and pools: they wrap a backend an
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from holdfast.ports.retrieval import Passage
 
 __all__ = [
     "Citation",
     "Completion",
+    "Deliver",
     "InferenceBackend",
     "Message",
     "Parameters",
     "Prompt",
     "ResponseFormat",
     "Role",
+    "StreamingBackend",
     "Usage",
 ]
 
@@ -137,4 +141,30 @@ class InferenceBackend(Protocol):
 
     async def complete(self, prompt: Prompt) -> Completion:
         """Return the whole answer."""
+        ...
+
+
+Deliver = Callable[[str], Awaitable[None]]
+"""Hands one piece of an answer to whoever reads it, and waits for as long as that reader is too far behind.
+
+One call at a time. An empty piece is allowed and changes nothing. What it raises is not the backend's to handle: let it
+through.
+"""
+
+
+@runtime_checkable
+class StreamingBackend(InferenceBackend, Protocol):
+    """An `InferenceBackend` that can also give its answer piece by piece.
+
+    Ordering: the pieces come in the order of the text. Idempotency, concurrency and errors: as for `complete`; after a
+    failure or a cancellation nothing is delivered any more. Cancellation: `stream` may be cancelled at any moment, also
+    while it waits in `deliver`.
+    """
+
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        """Hand the answer to `deliver` in pieces, as it comes, and then return the whole of it.
+
+        Returns:
+            The completion, whose text is that of all pieces put together.
+        """
         ...
