@@ -27,6 +27,7 @@ __all__ = [
     "RequestStatistics",
     "RetryBudgetStatistics",
     "ServiceState",
+    "SessionStatistics",
 ]
 
 
@@ -177,6 +178,25 @@ class RetryBudgetStatistics:
     without_room: int
     abandoned: int
     retried: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatistics:
+    """`created = sessions + expired + evicted + deleted`, over the life of the store and all its users.
+
+    `size_bytes` is what the sessions count for, which is below their ceiling. `trimmed_turns` were dropped to keep a
+    session under its cap, and `conflicts` were changes that came too late for the version they were made for; both as
+    this process has seen them.
+    """
+
+    sessions: int
+    size_bytes: int
+    created: int
+    expired: int
+    evicted: int
+    deleted: int
+    trimmed_turns: int
+    conflicts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.adapters.memory.retriever import MemoryRetriever
+from holdfast.adapters.memory.sessions import MemorySessions
 
 __all__ = [
     "MemoryFiles",
     "MemoryJournal",
     "MemoryRetriever",
+    "MemorySessions",
 ]
