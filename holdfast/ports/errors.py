@@ -225,13 +225,21 @@ class RateLimitedError(RefusedError):
 
     Attributes:
         scope: whose limit, such as ``tenant 'a'`` or ``backend 'b'``.
-        quantity: what is used up: ``requests`` or ``tokens``; or ``pause``, when the peer asked for one.
+        quantity: what is used up: ``requests`` or ``tokens``; ``pause``, when the peer asked for one; ``tenants``, when
+            so many are active that there is room for no other.
+        most: what is let through at once, where more was asked for, so that no waiting helps; otherwise None.
     """
 
-    def __init__(self, *, scope: str, quantity: str, retry_after_s: float | None) -> None:
-        super().__init__(f"the limit of {scope} on {quantity} is reached; send less", retry_after_s=retry_after_s)
+    def __init__(self, *, scope: str, quantity: str, retry_after_s: float | None, most: float | None = None) -> None:
+        super().__init__(
+            f"the limit of {scope} on {quantity} is reached; send less"
+            if most is None
+            else f"the limit of {scope} lets {most:g} {quantity} through at most; ask for less, or raise its burst",
+            retry_after_s=retry_after_s,
+        )
         self.scope = scope
         self.quantity = quantity
+        self.most = most
 
 
 class MemoryCeilingError(RefusedError):
@@ -397,16 +405,18 @@ class SessionNotFoundError(SessionError, LookupError):
 
 
 class SessionConflictError(SessionError):
-    """The session was saved by somebody else since it was read.
+    """The session was saved by somebody else since it was read, or there is one where a new one was to be.
 
     Attributes:
-        expected_version: the version that was read.
+        expected_version: the version that was read; 0 for none.
         found_version: the version that is there now.
     """
 
     def __init__(self, *, session_id: str, expected_version: int, found_version: int) -> None:
         super().__init__(
-            f"version {expected_version} was read and {found_version} is there now; read it and try again",
+            f"version {expected_version} was read and {found_version} is there now; read it and try again"
+            if expected_version
+            else "there is one of that name already; read it, or choose another name",
             session_id=session_id,
         )
         self.expected_version = expected_version

@@ -357,7 +357,7 @@ class SessionTrimmed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConflicted(Event):
-    """Somebody else had saved the conversation meanwhile; the turn is appended to what they saved."""
+    """Somebody else had saved the conversation meanwhile; a change is made to what they saved, or given up."""
 
     session_id: str
     expected_version: int

@@ -32,6 +32,11 @@ from holdfast.ports.errors import (
     RefusedError,
     RequestError,
     RetrievalError,
+    SessionConflictError,
+    SessionError,
+    SessionNotFoundError,
+    SessionStoreError,
+    SessionTooLargeError,
     SharedFailureError,
 )
 
@@ -85,6 +90,23 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
         SharedFailureError(ConnectionError("secret")),
         "the shared call failed with ConnectionError; see its cause, then call again",
     ),
+    (SessionError("cannot be read", session_id="s"), "session 's': cannot be read"),
+    (SessionError("cannot be read", session_id=None), "cannot be read"),
+    (SessionNotFoundError(session_id="s"), "session 's': not found; it may have expired: create one"),
+    (
+        SessionConflictError(session_id="s", expected_version=3, found_version=5),
+        "session 's': version 3 was read and 5 is there now; read it and try again",
+    ),
+    (
+        SessionConflictError(session_id="s", expected_version=0, found_version=5),
+        "session 's': there is one of that name already; read it, or choose another name",
+    ),
+    (
+        SessionTooLargeError(session_id="s", size_bytes=11, max_bytes=10),
+        "session 's': 11 bytes or more do not fit into the 10 of a session; send less",
+    ),
+    (SessionStoreError("cannot be written", path="s.db"), "s.db: cannot be written"),
+    (SessionStoreError("cannot be written", path="s.db", session_id="s"), "session 's': s.db: cannot be written"),
     (BackendError("failed", backend="b"), "backend 'b': failed"),
     (BackendUnavailableError("not reachable", backend="b"), "backend 'b': not reachable"),
     (BackendThrottledError(backend="b"), "backend 'b': pushed back; wait before the next call"),
@@ -174,6 +196,16 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
             BackendThrottledError(backend="b", retry_after_s=7.0, retry_allowed=False),
             {"backend": "b", "retry_after_s": 7.0, "retry_allowed": False},
         ),
+        (SessionNotFoundError(session_id="s"), {"session_id": "s"}),
+        (
+            SessionConflictError(session_id="s", expected_version=3, found_version=5),
+            {"session_id": "s", "expected_version": 3, "found_version": 5},
+        ),
+        (
+            SessionTooLargeError(session_id="s", size_bytes=11, max_bytes=10),
+            {"session_id": "s", "size_bytes": 11, "max_bytes": 10},
+        ),
+        (SessionStoreError("m", path="s.db"), {"session_id": None, "path": "s.db"}),
         (RetrievalError("m", path="docs"), {"path": "docs"}),
         (BatchInputError("m", path="in", line=3), {"path": "in", "line": 3}),
         (
@@ -201,6 +233,9 @@ def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attribute
         (BackendUnavailableError("m", backend="b"), ConnectionError),
         (BackendRequestError("m", backend="b"), ValueError),
         (BackendAuthenticationError("m", backend="b"), PermissionError),
+        (SessionNotFoundError(session_id="s"), LookupError),
+        (SessionTooLargeError(session_id="s", size_bytes=2, max_bytes=1), ValueError),
+        (SessionStoreError("m", path="p"), OSError),
         (RetrievalError("m", path="p"), OSError),
         (JournalLockedError(path="p"), BlockingIOError),
     ],
