@@ -11,6 +11,7 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shared
+from holdfast.domain.event_hub import EventConfig, EventHub
 from holdfast.domain.flight import InProgress, New
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
@@ -50,6 +51,8 @@ __all__ = [
     "DeduplicationKey",
     "Deduplicator",
     "Err",
+    "EventConfig",
+    "EventHub",
     "InProgress",
     "Jitter",
     "Lease",

@@ -1,6 +1,7 @@
 """One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
 
 from holdfast.testing.contracts.clock import ClockContract
+from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
 from holdfast.testing.contracts.inference_backend import InferenceBackendContract
 from holdfast.testing.contracts.journal import JournalContract
@@ -11,6 +12,7 @@ from holdfast.testing.contracts.trip_policy import TripPolicyContract
 
 __all__ = [
     "ClockContract",
+    "EventSinkContract",
     "FileWriterContract",
     "InferenceBackendContract",
     "JournalContract",
