@@ -2,12 +2,14 @@
 
 Responsibility: say how much time is left.
 Guarantees: it is set once, at the door; inner layers read it and never extend it. Only the flight that several callers
-    share moves its own deadline, to the latest of theirs.
+    share moves its own deadline, to the latest of theirs, or lifts it.
 Not responsible for: cancelling anything: whoever set it does that, with a cancel scope of its own.
 Source: gRPC deadlines, https://grpc.io/docs/guides/deadlines/.
 """
 
 from __future__ import annotations
+
+import math
 
 from holdfast.domain.validation import require_positive
 from holdfast.ports.clock import Clock
@@ -71,6 +73,10 @@ class Deadline:
     def postpone_to(self, other: Deadline) -> None:
         """Take the later of both. For the owner of a shared flight only, when a caller joins it."""
         self._at_s = max(self._at_s, other.at_s)
+
+    def lift(self) -> None:
+        """Never pass. For the owner of a shared flight only, when it is cut for something that is not its lateness."""
+        self._at_s = math.inf
 
     def copy(self) -> Deadline:
         """Return a deadline of the same moment, which can be postponed on its own."""

@@ -146,7 +146,7 @@ class Waiter(Generic[T]):
         return self._flight.result()
 
     def leave(self) -> None:
-        """Give up the place. With the last one, a flight that has not ended is cancelled; a second time does nothing."""
+        """Give up the place; a second time changes nothing. With its last waiter a flight under way is cancelled."""
         if self._present:
             self._present = False
             self._leave(self._flight)

@@ -1,8 +1,8 @@
 """What an error means for statistics and retries.
 
 Responsibility: the one rule that turns an exception into a verdict.
-Guarantees: a refusal of our own, the caller's mistake and the caller's own deadline are ignored; push-back is kept
-    apart from failure; all else is a failure. Cancellation is a `BaseException` and never comes here.
+Guarantees: a refusal of our own, the caller's mistake, the caller's own deadline and its slow reading are ignored;
+    push-back is kept apart from failure; all else is a failure. Cancellation is a `BaseException` and never comes here.
 Not responsible for: SLOW, which depends on a threshold: see `holdfast.domain.circuit_breaker`.
 """
 
@@ -18,6 +18,8 @@ from holdfast.ports.errors import (
     DeadlineExceededError,
     RefusedError,
     RequestError,
+    SlowReaderError,
+    StreamInterruptedError,
 )
 from holdfast.ports.outcome import Outcome, Verdict
 
@@ -46,9 +48,16 @@ def classify(error: Exception) -> Verdict:
                 retry_after_s=error.retry_after_s,
                 retry_allowed=error.retry_allowed,
             )
-        case BackendAuthenticationError():
+        case BackendAuthenticationError() | StreamInterruptedError():
             return _FAILED_FOR_GOOD
-        case RefusedError() | RequestError() | ConfigurationError() | BackendRequestError() | DeadlineExceededError():
+        case (
+            RefusedError()
+            | RequestError()
+            | ConfigurationError()
+            | BackendRequestError()
+            | DeadlineExceededError()
+            | SlowReaderError()
+        ):
             return _IGNORED
         case _:
             return _FAILED

@@ -234,7 +234,7 @@ class RateLimitedError(RefusedError):
         super().__init__(
             f"the limit of {scope} on {quantity} is reached; send less"
             if most is None
-            else f"the limit of {scope} lets {most:g} {quantity} through at most; ask for less, or raise its burst",
+            else f"the limit of {scope} takes {most:g} {quantity} at once at most; ask for less, or raise its burst",
             retry_after_s=retry_after_s,
         )
         self.scope = scope
@@ -339,14 +339,14 @@ class StreamInterruptedError(HoldfastError, ConnectionError):
 
 
 class SlowReaderError(HoldfastError, TimeoutError):
-    """The reader of a shared stream kept it waiting for so long that it was cut off.
+    """A stream was as far ahead of its reader as it may be, and had to wait for so long that it was ended.
 
     Attributes:
-        stalled_s: how long it had not read.
+        stalled_s: how long nothing was read.
     """
 
     def __init__(self, *, stalled_s: float) -> None:
-        super().__init__(f"nothing was read for {stalled_s:g} s; read faster, or ask with no_cache")
+        super().__init__(f"nothing was read for {stalled_s:g} s; read faster, or raise streaming.stall_timeout_s")
         self.stalled_s = stalled_s
 
 

@@ -448,7 +448,7 @@ class ValidatorFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCut(Event):
-    """A stream ended with a failure after `sent_bytes` had gone out; `error` is the name of its type."""
+    """A stream was cut after `sent_bytes` had gone out; `error` is the name of the failure's type."""
 
     backend: str
     sent_bytes: int
@@ -457,7 +457,7 @@ class StreamCut(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReaderDropped(Event):
-    """A reader of a stream was so slow that it was cut off, so that the others could go on."""
+    """Nobody had read on in a stream for `stalled_s` seconds, so it was ended for all of its readers."""
 
     stalled_s: float
 

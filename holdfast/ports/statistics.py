@@ -23,11 +23,15 @@ __all__ = [
     "HedgeStatistics",
     "LatencyStatistics",
     "LimitStatistics",
+    "ModelSlotStatistics",
     "PoolStatistics",
+    "RateLimitStatistics",
     "RequestStatistics",
     "RetryBudgetStatistics",
     "ServiceState",
     "SessionStatistics",
+    "StreamStatistics",
+    "TenantLimitStatistics",
 ]
 
 
@@ -128,6 +132,30 @@ class DeduplicationStatistics:
     def saved_ratio(self) -> float:
         """Return the share of requests that called nothing, 0-1; 0.0 before the first request."""
         return (self.joined + self.cached) / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStatistics:
+    """`opened = called + joined + cached`, and `opened = reading + completed + failed + left`.
+
+    A stream that was `opened` called for its answer, joined a call under way, or got an answer that was kept. It is
+    being read, was read to its end, raised what the call had failed with, or was left before either. `logs` are the
+    texts that are being written or read now, `log_bytes` what they take together. Calls that were cut after their first
+    piece had gone out are `interrupted`; those ended because nobody read on are `stalled`.
+    """
+
+    opened: int
+    called: int
+    joined: int
+    cached: int
+    reading: int
+    completed: int
+    failed: int
+    left: int
+    logs: int
+    log_bytes: int
+    interrupted: int
+    stalled: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +269,74 @@ class HedgeStatistics:
     without_room: int
     samples: int
     delay_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitStatistics:
+    """`asked = refused + reserved + settled + cancelled`.
+
+    `reserved` reservations are open, `settled` ones took `tokens_used` tokens together, `cancelled` ones were given
+    back. So many requests and tokens could go through now, the latter below 0 while there is a debt; None where the
+    limit has no such rate. Nothing goes through for `pause_left_s` more seconds, because the peer asked for that.
+    """
+
+    asked: int
+    refused: int
+    reserved: int
+    settled: int
+    cancelled: int
+    tokens_used: int
+    requests_left: float | None
+    tokens_left: float | None
+    pause_left_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantLimitStatistics:
+    """`asked = refused + reserved + settled + cancelled`, as of one limit, over all tenants that have one.
+
+    Limits of `tracked` tenants are kept, `dropped` ones were as good as new when they made room for another, and
+    `crowded_out` tenants found no room, which counts among `refused`.
+    """
+
+    asked: int
+    refused: int
+    reserved: int
+    settled: int
+    cancelled: int
+    tokens_used: int
+    tracked: int
+    dropped: int
+    crowded_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSlotStatistics:
+    """`loaded + loading + unloading <= max_loaded`, and `asked = waiting + granted + refused + failed + cancelled`.
+
+    Also, `begun = loading + loads + failed_loads + cancelled_loads` and `loads = loaded + unloading + unloads`. Of
+    those who asked for a model, `refused` found no room in memory or in line, or the slots closed; `failed` heard that it
+    could not be loaded. `using` of the granted uses go on now. `cancelled_loads` are those that nobody waited for any
+    more; of the `unloads`, `failed_unloads` raised or took too long.
+    """
+
+    loaded: int
+    loading: int
+    unloading: int
+    max_loaded: int
+    using: int
+    waiting: int
+    asked: int
+    granted: int
+    refused: int
+    failed: int
+    cancelled: int
+    begun: int
+    loads: int
+    failed_loads: int
+    cancelled_loads: int
+    unloads: int
+    failed_unloads: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

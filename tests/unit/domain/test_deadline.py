@@ -81,5 +81,14 @@ def test_copy_that_is_postponed_leaves_the_original() -> None:
     assert (deadline.remaining_s(), copied.remaining_s()) == (0.0, 2.0)
 
 
+def test_lift_makes_it_never_pass() -> None:
+    clock = ManualClock(0.0)
+    deadline = Deadline(5.0, clock)
+    deadline.lift()
+    clock.advance(1e9)
+
+    assert not deadline.has_passed()
+
+
 def test_repr_names_the_moment() -> None:
     assert repr(Deadline(5.0, ManualClock())) == "Deadline(at_s=5.0)"

@@ -22,6 +22,8 @@ from holdfast.ports.errors import (
     RequestError,
     RetrievalError,
     SharedFailureError,
+    SlowReaderError,
+    StreamInterruptedError,
 )
 from holdfast.ports.outcome import Outcome, Verdict
 
@@ -43,6 +45,7 @@ def test_succeeded_is_the_verdict_of_a_call_that_returned() -> None:
         ConfigurationError("must be above 0", path="timeout_s"),
         BackendRequestError("too long", backend="b"),
         DeadlineExceededError(),
+        SlowReaderError(stalled_s=10.0),
     ],
 )
 def test_refusal_of_ours_or_mistake_of_the_caller_is_ignored_and_not_retried(error: Exception) -> None:
@@ -69,6 +72,12 @@ def test_any_other_error_is_a_failure_that_may_be_retried(error: Exception) -> N
 
 def test_authentication_error_is_a_failure_that_no_retry_can_help() -> None:
     verdict = classify(BackendAuthenticationError("bad key", backend="b"))
+
+    assert verdict == Verdict(outcome=Outcome.FAILURE, retry_allowed=False)
+
+
+def test_stream_cut_after_its_first_piece_is_a_failure_that_is_never_retried() -> None:
+    verdict = classify(StreamInterruptedError(backend="b", text_sent="half a sen"))
 
     assert verdict == Verdict(outcome=Outcome.FAILURE, retry_allowed=False)
 

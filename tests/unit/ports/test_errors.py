@@ -29,6 +29,7 @@ from holdfast.ports.errors import (
     JournalWriteError,
     PoolExhaustedError,
     PoolTimeoutError,
+    RateLimitedError,
     RefusedError,
     RequestError,
     RetrievalError,
@@ -38,6 +39,8 @@ from holdfast.ports.errors import (
     SessionStoreError,
     SessionTooLargeError,
     SharedFailureError,
+    SlowReaderError,
+    StreamInterruptedError,
 )
 
 EXAMPLES: list[tuple[HoldfastError, str]] = [
@@ -79,6 +82,14 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
         PoolTimeoutError(pool="p", timeout_s=5.0),
         "pool 'p': no resource within 5 s; raise max_size or acquire_timeout_s",
     ),
+    (
+        RateLimitedError(scope="tenant 'a'", quantity="requests", retry_after_s=6.0),
+        "the limit of tenant 'a' on requests is reached; send less; try again in 6 s",
+    ),
+    (
+        RateLimitedError(scope="backend 'b'", quantity="tokens", retry_after_s=None, most=1000.0),
+        "the limit of backend 'b' takes 1000 tokens at once at most; ask for less, or raise its burst",
+    ),
     (ClosedError("the pool"), "the pool is closed; open a new one"),
     (DeadlineExceededError(), "the deadline has passed; give the request more time or send less at once"),
     (
@@ -107,6 +118,14 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     ),
     (SessionStoreError("cannot be written", path="s.db"), "s.db: cannot be written"),
     (SessionStoreError("cannot be written", path="s.db", session_id="s"), "session 's': s.db: cannot be written"),
+    (
+        StreamInterruptedError(backend="b", text_sent="secret"),
+        "the stream of backend 'b' was cut after 6 characters; ask again",
+    ),
+    (
+        SlowReaderError(stalled_s=10.0),
+        "nothing was read for 10 s; read faster, or raise streaming.stall_timeout_s",
+    ),
     (BackendError("failed", backend="b"), "backend 'b': failed"),
     (BackendUnavailableError("not reachable", backend="b"), "backend 'b': not reachable"),
     (BackendThrottledError(backend="b"), "backend 'b': pushed back; wait before the next call"),
@@ -189,6 +208,10 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
         ),
         (PoolExhaustedError(pool="p", waiters=5), {"pool": "p", "waiters": 5, "retry_after_s": None}),
         (PoolTimeoutError(pool="p", timeout_s=5.0), {"pool": "p", "timeout_s": 5.0, "retry_after_s": None}),
+        (
+            RateLimitedError(scope="backend 'b'", quantity="tokens", retry_after_s=None, most=9.0),
+            {"scope": "backend 'b'", "quantity": "tokens", "retry_after_s": None, "most": 9.0},
+        ),
         (ClosedError("the pool"), {"component": "the pool", "retry_after_s": None}),
         (DeadlineExceededError(timeout_s=0.5), {"timeout_s": 0.5}),
         (AttemptTimeoutError(timeout_s=0.5), {"timeout_s": 0.5}),
@@ -206,6 +229,8 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
             {"session_id": "s", "size_bytes": 11, "max_bytes": 10},
         ),
         (SessionStoreError("m", path="s.db"), {"session_id": None, "path": "s.db"}),
+        (StreamInterruptedError(backend="b", text_sent="half a"), {"backend": "b", "text_sent": "half a"}),
+        (SlowReaderError(stalled_s=10.0), {"stalled_s": 10.0}),
         (RetrievalError("m", path="docs"), {"path": "docs"}),
         (BatchInputError("m", path="in", line=3), {"path": "in", "line": 3}),
         (
@@ -230,6 +255,8 @@ def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attribute
         (PoolTimeoutError(pool="p", timeout_s=1.0), TimeoutError),
         (DeadlineExceededError(), TimeoutError),
         (AttemptTimeoutError(timeout_s=1.0), TimeoutError),
+        (StreamInterruptedError(backend="b", text_sent=""), ConnectionError),
+        (SlowReaderError(stalled_s=1.0), TimeoutError),
         (BackendUnavailableError("m", backend="b"), ConnectionError),
         (BackendRequestError("m", backend="b"), ValueError),
         (BackendAuthenticationError("m", backend="b"), PermissionError),
