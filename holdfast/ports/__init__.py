@@ -132,6 +132,7 @@ from holdfast.ports.journal import (
     Fingerprints,
     RolledBack,
 )
+from holdfast.ports.model import HostMemory, ModelLoader
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Passage, Retriever
@@ -150,10 +151,13 @@ from holdfast.ports.statistics import (
     HedgeStatistics,
     LatencyStatistics,
     LimitStatistics,
+    ModelSlotStatistics,
     PoolStatistics,
+    RateLimitStatistics,
     RequestStatistics,
     RetryBudgetStatistics,
     ServiceState,
+    StreamStatistics,
 )
 from holdfast.ports.trip import TripPolicy
 
@@ -226,6 +230,7 @@ __all__ = [
     "HedgeStatistics",
     "HedgeWon",
     "HoldfastError",
+    "HostMemory",
     "HostMemoryError",
     "InferenceBackend",
     "JournalLockedError",
@@ -240,7 +245,9 @@ __all__ = [
     "MemoryRefused",
     "Message",
     "ModelLoaded",
+    "ModelLoader",
     "ModelRefused",
+    "ModelSlotStatistics",
     "ModelUnloaded",
     "Outcome",
     "OutputError",
@@ -260,6 +267,7 @@ __all__ = [
     "Priority",
     "Prompt",
     "RateLimitPaused",
+    "RateLimitStatistics",
     "RateLimited",
     "RateLimitedError",
     "RecordedEvent",
@@ -306,7 +314,9 @@ __all__ = [
     "StreamCut",
     "StreamInterruptedError",
     "StreamReaderDropped",
+    "StreamStatistics",
     "StreamingBackend",
+    "TenantLimitStatistics",
     "TripPolicy",
     "Usage",
     "ValidatorError",

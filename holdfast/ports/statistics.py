@@ -315,9 +315,9 @@ class ModelSlotStatistics:
     """`loaded + loading + unloading <= max_loaded`, and `asked = waiting + granted + refused + failed + cancelled`.
 
     Also, `begun = loading + loads + failed_loads + cancelled_loads` and `loads = loaded + unloading + unloads`. Of
-    those who asked for a model, `refused` found no room in memory or in line, or the slots closed; `failed` heard that it
-    could not be loaded. `using` of the granted uses go on now. `cancelled_loads` are those that nobody waited for any
-    more; of the `unloads`, `failed_unloads` raised or took too long.
+    those who asked for a model, `refused` found no room in memory or in line, or the slots closed; `failed` heard that
+    it could not be loaded. `using` of the granted uses go on now. `cancelled_loads` are those that nobody waited for
+    any more; of the `unloads`, `failed_unloads` raised or took too long.
     """
 
     loaded: int
