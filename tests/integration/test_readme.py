@@ -47,7 +47,7 @@ def _blocks(document: Path) -> Iterator[re.Match[str]]:
 def _command(language: str, body: str, folder: Path) -> list[str]:
     """Return what runs the block; Python goes into a file outside the copy, so that the installed package is used."""
     if language == "python":
-        is_test = re.search(r"^(async )?def test_", body, re.MULTILINE)
+        is_test = re.search(r"^(async def|def|class) [Tt]est", body, re.MULTILINE)
         script = folder / ("test_example.py" if is_test else "example.py")
         script.write_text(body)
         return [sys.executable, *(["-m", "pytest", "-q", "--rootdir", str(folder)] if is_test else []), str(script)]
