@@ -13,6 +13,7 @@ from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shared
 from holdfast.domain.event_hub import EventConfig, EventHub
 from holdfast.domain.flight import InProgress, New
+from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
@@ -53,6 +54,8 @@ __all__ = [
     "Err",
     "EventConfig",
     "EventHub",
+    "Hedge",
+    "HedgeConfig",
     "InProgress",
     "Jitter",
     "Lease",
