@@ -16,9 +16,11 @@ from holdfast.domain.flight import InProgress, New
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
+from holdfast.domain.pattern import Pattern
 from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
 from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.domain.required_fields import RequiredFields
 from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
@@ -64,11 +66,13 @@ __all__ = [
     "New",
     "Ok",
     "OverflowPolicy",
+    "Pattern",
     "Persona",
     "PersonaBook",
     "Policy",
     "PoolConfig",
     "RateTripPolicy",
+    "RequiredFields",
     "Retry",
     "RetryBudget",
     "RetryBudgetConfig",

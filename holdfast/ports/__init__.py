@@ -134,6 +134,7 @@ from holdfast.ports.journal import (
 )
 from holdfast.ports.model import HostMemory, ModelLoader
 from holdfast.ports.outcome import Outcome, Verdict
+from holdfast.ports.output import MAX_CHECKED_CHARS, MAX_JSON_DEPTH, OutputValidator, read_json_answer
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Passage, Retriever
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
@@ -163,6 +164,8 @@ from holdfast.ports.trip import TripPolicy
 
 __all__ = [
     "FAILURES_NAME",
+    "MAX_CHECKED_CHARS",
+    "MAX_JSON_DEPTH",
     "MAX_SEARCH_TERMS",
     "RESULTS_NAME",
     "AdmissionStatistics",
@@ -255,6 +258,7 @@ __all__ = [
     "OutputRejected",
     "OutputRejectedError",
     "OutputRepairAsked",
+    "OutputValidator",
     "OverloadBegan",
     "OverloadEnded",
     "Parameters",
@@ -322,5 +326,6 @@ __all__ = [
     "ValidatorError",
     "ValidatorFailed",
     "Verdict",
+    "read_json_answer",
     "search_terms",
 ]

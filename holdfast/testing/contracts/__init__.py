@@ -5,6 +5,7 @@ from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
 from holdfast.testing.contracts.inference_backend import InferenceBackendContract
 from holdfast.testing.contracts.journal import JournalContract
+from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
 from holdfast.testing.contracts.retry_strategy import RetryStrategyContract
@@ -16,6 +17,7 @@ __all__ = [
     "FileWriterContract",
     "InferenceBackendContract",
     "JournalContract",
+    "OutputValidatorContract",
     "ResourceProviderContract",
     "RetrieverContract",
     "RetryStrategyContract",
