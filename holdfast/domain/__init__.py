@@ -14,7 +14,9 @@ from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shar
 from holdfast.domain.event_hub import EventConfig, EventHub
 from holdfast.domain.flight import InProgress, New
 from holdfast.domain.hedge import Hedge, HedgeConfig
+from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
+from holdfast.domain.model_slot import ModelSlotConfig, ModelSlots
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.pattern import Pattern
 from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
@@ -25,11 +27,16 @@ from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
+from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, new_session, new_turn
+from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.slotted_backend import SlottedBackend
+from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_tokens
 from holdfast.domain.urgency import Urgency
 
 __all__ = [
+    "LEAST_SESSION_BYTES",
     "SUCCEEDED",
     "AdaptiveLimit",
     "AdaptiveLimitConfig",
@@ -58,11 +65,15 @@ __all__ = [
     "EventHub",
     "Hedge",
     "HedgeConfig",
+    "HostGuard",
+    "HostGuardConfig",
     "InProgress",
     "Jitter",
     "Lease",
     "LoadSignal",
     "MemorySafeBuffer",
+    "ModelSlotConfig",
+    "ModelSlots",
     "New",
     "Ok",
     "OverflowPolicy",
@@ -79,7 +90,10 @@ __all__ = [
     "RetryPermit",
     "RetryPolicy",
     "Said",
+    "SessionConfig",
+    "SessionKeeper",
     "Shared",
+    "SlottedBackend",
     "Timeout",
     "TokenEstimate",
     "Urgency",
@@ -90,7 +104,10 @@ __all__ = [
     "estimate_tokens",
     "load_signal",
     "map_bounded",
+    "new_session",
+    "new_turn",
     "opts_out",
     "read_message",
     "text_size_bytes",
+    "utf8_size_bytes",
 ]

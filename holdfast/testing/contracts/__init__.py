@@ -9,6 +9,7 @@ from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
 from holdfast.testing.contracts.retry_strategy import RetryStrategyContract
+from holdfast.testing.contracts.session_store import SessionStoreContract
 from holdfast.testing.contracts.trip_policy import TripPolicyContract
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ResourceProviderContract",
     "RetrieverContract",
     "RetryStrategyContract",
+    "SessionStoreContract",
     "TripPolicyContract",
 ]
