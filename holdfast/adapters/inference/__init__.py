@@ -1,8 +1,10 @@
-"""Backends that need no server, and the pools' provider for backends that serve every caller at once."""
+"""Backends that need no server, loaders of models, and the provider for backends that serve every caller at once."""
 
 from holdfast.adapters.inference.extractive import ExtractiveBackend
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import Answer, Fault, Hang, Script, ScriptedBackend, Step, in_turn
+from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
+from holdfast.adapters.inference.threaded_model import ThreadedModelLoader
 
 __all__ = [
     "Answer",
@@ -11,7 +13,9 @@ __all__ = [
     "Hang",
     "Script",
     "ScriptedBackend",
+    "ScriptedModelLoader",
     "SharedBackendProvider",
     "Step",
+    "ThreadedModelLoader",
     "in_turn",
 ]

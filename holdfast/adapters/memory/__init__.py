@@ -1,11 +1,13 @@
 """Ports kept in this process's memory: for tests, and where nothing needs to outlive the process."""
 
 from holdfast.adapters.memory.files import MemoryFiles
+from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.adapters.memory.retriever import MemoryRetriever
 from holdfast.adapters.memory.sessions import MemorySessions
 
 __all__ = [
+    "FixedHostMemory",
     "MemoryFiles",
     "MemoryJournal",
     "MemoryRetriever",

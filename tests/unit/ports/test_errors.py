@@ -24,6 +24,7 @@ from holdfast.ports.errors import (
     ConfigurationError,
     DeadlineExceededError,
     HoldfastError,
+    HostMemoryError,
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
@@ -89,6 +90,10 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (
         RateLimitedError(scope="backend 'b'", quantity="tokens", retry_after_s=None, most=1000.0),
         "the limit of backend 'b' takes 1000 tokens at once at most; ask for less, or raise its burst",
+    ),
+    (
+        HostMemoryError(model="m", needed_bytes=20, available_bytes=10),
+        "model 'm' needs 20 bytes and 10 are free; unload another or choose a smaller one",
     ),
     (ClosedError("the pool"), "the pool is closed; open a new one"),
     (DeadlineExceededError(), "the deadline has passed; give the request more time or send less at once"),

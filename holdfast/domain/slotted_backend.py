@@ -1,0 +1,91 @@
+"""A backend whose model is loaded when it is asked.
+
+Responsibility: `InferenceBackend` and `StreamingBackend` over a model in `ModelSlots`.
+Guarantees: the model is in use exactly as long as a call goes on; an error that a call leaves behind does not keep the
+    model in memory, however long somebody keeps the error.
+Not responsible for: when it is loaded and unloaded: see `holdfast.domain.model_slot`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import PurePath
+
+from holdfast.domain.model_slot import ModelSlots
+from holdfast.ports.inference import Completion, Deliver, Prompt, StreamingBackend
+from holdfast.ports.model import ModelLoader
+
+__all__ = ["SlottedBackend"]
+
+
+class SlottedBackend:
+    """Uses the model for each call; any number of calls at once.
+
+    Args:
+        loader: brings the model.
+        slots: where it is kept; whoever opened them closes them.
+    """
+
+    def __init__(self, loader: ModelLoader, slots: ModelSlots) -> None:
+        self._loader = loader
+        self._slots = slots
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        """Return the whole answer, once the model is there.
+
+        Raises:
+            RefusedError: the model does not fit, too many wait for one, or the slots are closed.
+            BackendError: it cannot be loaded, or the call failed.
+
+        Cancellation: as `ModelSlots.use`, or ends the call.
+        """
+        async with self._slots.use(self._loader) as backend:
+            try:
+                return await backend.complete(prompt)
+            except Exception as error:
+                _let_go_of_frames(error)
+                raise
+            finally:
+                del backend
+
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        """Give the answer in the pieces that the model makes, or in one if it makes none; otherwise as `complete`."""
+        async with self._slots.use(self._loader) as backend:
+            try:
+                if isinstance(backend, StreamingBackend):
+                    return await backend.stream(prompt, deliver)
+                completion = await backend.complete(prompt)
+                await deliver(completion.text)
+            except Exception as error:
+                _let_go_of_frames(error)
+                raise
+            else:
+                return completion
+            finally:
+                del backend
+
+
+def _let_go_of_frames(error: BaseException) -> None:
+    """Drop the frames of the call, which hold the model, from `error` and from those that led to it.
+
+    A note says where each was raised. `traceback.clear_frames` would keep the frames and only empty them, but before
+    Python 3.13 it also ends a coroutine that still runs, if another task had raised the same object.
+    """
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        current = left.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        left += [current.__cause__, current.__context__]
+        frames = traceback.extract_tb(current.__traceback__)
+        current.__traceback__ = None
+        if frames:
+            last = frames[-1]
+            note = f"raised in {last.name} ({PurePath(last.filename).name}, line {last.lineno})"
+            if note not in getattr(current, "__notes__", ()):
+                current.add_note(note)
+
+
+_: type[StreamingBackend] = SlottedBackend
