@@ -33,6 +33,7 @@ from holdfast.domain.deadline import Deadline
 from holdfast.domain.latency import percentile
 from holdfast.domain.outcomes import classify
 from holdfast.domain.validation import require, require_at_least, require_positive
+from holdfast.ports.events import EventSink, LimitChanged
 from holdfast.ports.outcome import Outcome
 
 __all__ = ["AdaptiveLimit", "AdaptiveLimitConfig", "LoadSignal", "load_signal"]
@@ -130,6 +131,7 @@ class AdaptiveLimit:
 
     Args:
         config: its bounds, and how readily it moves.
+        events: told of each move.
 
     Attributes:
         limit: how many calls may run at once now.
@@ -147,6 +149,7 @@ class AdaptiveLimit:
     __slots__ = (
         "_config",
         "_estimate",
+        "_events",
         "_measured_at_s",
         "_overloaded",
         "_peak",
@@ -159,8 +162,9 @@ class AdaptiveLimit:
         "recent_s",
     )
 
-    def __init__(self, config: AdaptiveLimitConfig = AdaptiveLimitConfig()) -> None:
+    def __init__(self, config: AdaptiveLimitConfig = AdaptiveLimitConfig(), *, events: EventSink | None = None) -> None:
         self._config = config
+        self._events = events
         self._estimate = float(config.initial_limit)
         self._measured_at_s = 0.0
         self._remeasuring = False
@@ -241,5 +245,10 @@ class AdaptiveLimit:
             estimate = min(estimate, self._estimate * _OVERLOADED_RATIO)
         config = self._config
         self._estimate = min(max(estimate, config.min_limit), config.max_limit)
+        before = self.limit
         self.limit = max(config.min_limit, int(self._estimate / 2 if self._remeasuring else self._estimate))
         self._open_window(now_s)
+        if self._events is not None and self.limit != before:
+            self._events.emit(
+                LimitChanged(before=before, after=self.limit, recent_s=self.recent_s, baseline_s=self.baseline_s)
+            )

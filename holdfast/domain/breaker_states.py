@@ -13,6 +13,7 @@ import math
 from typing import ClassVar
 
 from holdfast.domain.breaker_config import BreakerConfig
+from holdfast.ports.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import BreakerState
 from holdfast.ports.trip import TripPolicy
@@ -60,6 +61,11 @@ class State:
     def give_back(self) -> None:
         """Undo what `admit` noted: a call that began in this state ended and says nothing about the peer."""
 
+    def told_as(self, breaker: str, *, now_s: float) -> Event:
+        """Return what to tell of a breaker that enters this state now; the same of states that admit the same calls."""
+        del now_s
+        return BreakerClosed(breaker=breaker)
+
 
 class Disabled(State):
     """Admits every call and judges none."""
@@ -78,6 +84,11 @@ class ForcedOpen(State):
         """Refuse."""
         del now_s
         return False
+
+    def told_as(self, breaker: str, *, now_s: float) -> Event:
+        """Tell an opening that has no end of its own."""
+        del now_s
+        return BreakerOpened(breaker=breaker, open_s=None)
 
 
 class Closed(State):
@@ -126,6 +137,10 @@ class Open(State):
         """Return how long it will stay open, 0.0 if that ended since the call was refused."""
         return max(0.0, self.ends_at_s - now_s)
 
+    def told_as(self, breaker: str, *, now_s: float) -> Event:
+        """Tell how long it will stay open."""
+        return BreakerOpened(breaker=breaker, open_s=self.ends_at_s - now_s)
+
 
 class HalfOpen(State):
     """Admits one probe at a time, until enough have succeeded, too many have failed, or one has not come back.
@@ -167,3 +182,8 @@ class HalfOpen(State):
         """Let the next caller be the probe."""
         self._probing = False
         self.ends_at_s = math.inf
+
+    def told_as(self, breaker: str, *, now_s: float) -> Event:
+        """Tell that probes are let through."""
+        del now_s
+        return BreakerHalfOpened(breaker=breaker)

@@ -23,6 +23,7 @@ from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, DeadlineExceededError
+from holdfast.ports.events import BreakerRefused, EventSink
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.statistics import BreakerStatistics
 from holdfast.ports.trip import TripPolicy
@@ -55,6 +56,7 @@ class CircuitBreaker:
         random: returns a number in [0, 1); called once for each opening.
         trip_policy: when to open; None for `RateTripPolicy(config)`. The breaker owns it alone.
         classify: what an error of the work means.
+        events: told whenever other calls are let through than before, and of each call that is refused.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -68,7 +70,7 @@ class CircuitBreaker:
         <BreakerState.HALF_OPEN: 'half_open'>
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the name, the numbers, and one for each port or rule
         self,
         name: str,
         config: BreakerConfig = BreakerConfig(),
@@ -77,19 +79,21 @@ class CircuitBreaker:
         random: Callable[[], float],
         trip_policy: TripPolicy | None = None,
         classify: Classifier = classify,
+        events: EventSink | None = None,
     ) -> None:
         self.name = name
         self._config = config
         self._clock = clock
         self._trip_policy = trip_policy if trip_policy is not None else RateTripPolicy(config)
         self._classify = classify
+        self._events = events
         self._opening_time = OpeningTime(config, random)
         self._in_flight: set[Permit] = set()
         self._admitted = self._refused = 0
         self._succeeded = self._failed = self._slow = self._rejected_by_peer = self._ignored = 0
         self._opened = self._would_have_opened = 0
         self._generation = 0
-        self._state: State
+        self._state: State = Disabled()
         self.switch_to(config.mode)
 
     async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
@@ -141,8 +145,11 @@ class CircuitBreaker:
     def try_acquire(self) -> Permit | None:
         """Return a permit for one call, or None if the breaker refuses."""
         now_s = self._clock.monotonic_s()
-        if not self._state_at(now_s).admit(now_s):
+        state = self._state_at(now_s)
+        if not state.admit(now_s):
             self._refused += 1
+            if self._events is not None:
+                self._events.emit(BreakerRefused(breaker=self.name, retry_after_s=state.retry_after_s(now_s)))
             return None
         permit = Permit(self._generation, now_s)
         self._in_flight.add(permit)
@@ -187,11 +194,11 @@ class CircuitBreaker:
             case BreakerMode.AUTOMATIC:
                 self._make(Move.CLOSE, now_s)
             case BreakerMode.FORCED_OPEN:
-                self._enter(ForcedOpen())
+                self._enter(ForcedOpen(), now_s)
             case BreakerMode.DISABLED:
-                self._enter(Disabled())
+                self._enter(Disabled(), now_s)
             case BreakerMode.METRICS_ONLY:
-                self._enter(MetricsOnly(self._trip_policy, now_s=now_s))
+                self._enter(MetricsOnly(self._trip_policy, now_s=now_s), now_s)
             case _:
                 assert_never(mode)
 
@@ -225,20 +232,25 @@ class CircuitBreaker:
                 pass
             case Move.OPEN:
                 self._opened += 1
-                self._enter(Open(ends_at_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)))
+                self._enter(Open(ends_at_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)), now_s)
             case Move.HALF_OPEN:
-                self._enter(HalfOpen(self._config))
+                self._enter(HalfOpen(self._config), now_s)
             case Move.CLOSE:
                 self._opening_time.close(now_s=now_s)
-                self._enter(Closed(self._trip_policy, now_s=now_s))
+                self._enter(Closed(self._trip_policy, now_s=now_s), now_s)
             case Move.NOTE_OPENING:
                 self._would_have_opened += 1
             case _:
                 assert_never(move)
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: State, now_s: float) -> None:
+        before = self._state
         self._generation += 1
         self._state = state
+        if self._events is not None:
+            event = state.told_as(self.name, now_s=now_s)
+            if event != before.told_as(self.name, now_s=now_s):
+                self._events.emit(event)
 
     def _count(self, outcome: Outcome) -> None:
         match outcome:

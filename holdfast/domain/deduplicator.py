@@ -31,6 +31,7 @@ from holdfast.domain.urgency import Urgency
 from holdfast.domain.validation import require_at_least
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError
+from holdfast.ports.events import EventSink
 from holdfast.ports.service import Disposition
 from holdfast.ports.statistics import DeduplicationStatistics
 
@@ -87,6 +88,7 @@ class Deduplicator(Generic[T]):
         config: how long answers are kept, and how many.
         clock: monotonic time.
         size_of: bytes that one answer takes; asked once for each. What it raises fails the call.
+        events: told of each request that calls nothing, and of each call that nobody waits for any more.
 
     Example:
         >>> from holdfast.domain.deadline import Deadline
@@ -109,13 +111,19 @@ class Deduplicator(Generic[T]):
     _tasks: TaskGroup
 
     def __init__(
-        self, config: DeduplicationConfig = DeduplicationConfig(), *, clock: Clock, size_of: Callable[[T], int]
+        self,
+        config: DeduplicationConfig = DeduplicationConfig(),
+        *,
+        clock: Clock,
+        size_of: Callable[[T], int],
+        events: EventSink | None = None,
     ) -> None:
         self._clock = clock
         self._table = FlightTable(
             ResultWindow(
                 window_s=config.window_s, max_entries=config.max_entries, max_bytes=config.max_bytes, size_of=size_of
-            )
+            ),
+            events=events,
         )
         self._was_opened = False
         self._is_open = False

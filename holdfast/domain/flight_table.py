@@ -17,6 +17,8 @@ from holdfast.domain.deduplication_key import DeduplicationKey
 from holdfast.domain.flight import Flight, InProgress, New, Waiter
 from holdfast.domain.result_window import Cached, ResultWindow
 from holdfast.ports.errors import ClosedError
+from holdfast.ports.events import Deduplicated, EventSink, FlightAbandoned
+from holdfast.ports.service import Disposition
 from holdfast.ports.statistics import DeduplicationStatistics
 
 __all__ = ["FlightTable"]
@@ -29,12 +31,24 @@ class FlightTable(Generic[T]):
 
     Args:
         window: keeps the answers.
+        events: told of each request that calls nothing, and of each flight that nobody waits for any more.
     """
 
-    __slots__ = ("_abandoned", "_cached", "_called", "_completed", "_failed", "_flights", "_joined", "_window")
+    __slots__ = (
+        "_abandoned",
+        "_cached",
+        "_called",
+        "_completed",
+        "_events",
+        "_failed",
+        "_flights",
+        "_joined",
+        "_window",
+    )
 
-    def __init__(self, window: ResultWindow[T]) -> None:
+    def __init__(self, window: ResultWindow[T], *, events: EventSink | None = None) -> None:
         self._window = window
+        self._events = events
         self._flights: dict[bytes, Flight[T]] = {}  # by digest, as in the window
         self._called = 0
         self._joined = 0
@@ -49,10 +63,14 @@ class FlightTable(Generic[T]):
         if flight is not None:
             flight.waiters += 1
             self._joined += 1
+            if self._events is not None:
+                self._events.emit(Deduplicated(key=key.digest.hex(), disposition=Disposition.JOINED))
             return InProgress(waiter=Waiter(flight, self.leave))
         cached = self._window.find(key, now_s=now_s)
         if cached is not None:
             self._cached += 1
+            if self._events is not None:
+                self._events.emit(Deduplicated(key=key.digest.hex(), disposition=Disposition.CACHED))
             return cached
         flight = self._flights[key.digest] = Flight(key)
         self._called += 1
@@ -101,6 +119,8 @@ class FlightTable(Generic[T]):
             token.fail(ClosedError("the abandoned flight"))
             if token.task is not None:
                 token.task.cancel()
+            if self._events is not None:
+                self._events.emit(FlightAbandoned(key=token.key.digest.hex()))
 
     def statistics(self) -> DeduplicationStatistics:
         """Return what was counted so far; answers that expired unnoticed still count as entries."""

@@ -26,6 +26,7 @@ from holdfast.domain.pool_lease import Lease, Member, Waiter
 from holdfast.domain.timeout import Timeout
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError
+from holdfast.ports.events import EventSink
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.statistics import PoolStatistics
 
@@ -50,6 +51,7 @@ class AsyncResourcePool(Generic[T]):
         config: see `PoolConfig`.
         clock: monotonic time.
         random: returns a number in [0, 1); called once for each resource made and each pause after a failure.
+        events: told of callers who get no resource, of what the provider fails at, and of leases that are overdue.
 
     Example:
         >>> import anyio, random
@@ -78,6 +80,7 @@ class AsyncResourcePool(Generic[T]):
         *,
         clock: Clock,
         random: Callable[[], float],
+        events: EventSink | None = None,
     ) -> None:
         self.name = name
         self._provider = provider
@@ -87,7 +90,7 @@ class AsyncResourcePool(Generic[T]):
         self._creation = Timeout(config.create_timeout_s)
         self._upkeep = Timeout(config.upkeep_timeout_s)
         self._core: PoolCore[T] = PoolCore(
-            name, config, resettable=provider.resettable, random=random, take_back=self._take_back
+            name, config, resettable=provider.resettable, random=random, take_back=self._take_back, events=events
         )
         self._running: AbstractAsyncContextManager[None] | None = None
         self._tasks: TaskGroup
@@ -258,8 +261,8 @@ class AsyncResourcePool(Generic[T]):
         good = False
         try:
             good = await self._upkeep.call(lambda: self._provider.validate(member.resource))
-        except Exception:  # noqa: BLE001 - this task supervises: the resource is closed and the failure counted
-            self._core.job_failed()
+        except Exception as error:  # noqa: BLE001 - this task supervises: the resource is closed, the failure counted
+            self._core.job_failed("validate", error)
         finally:
             self._core.validated(member, self._now_s(), good=good)
 
@@ -268,8 +271,8 @@ class AsyncResourcePool(Generic[T]):
         try:
             await self._upkeep.call(lambda: self._provider.reset(member.resource))
             good = True
-        except Exception:  # noqa: BLE001 - as above
-            self._core.job_failed()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._core.job_failed("reset", error)
         finally:
             self._core.was_reset(member, self._now_s(), good=good)
 
@@ -277,8 +280,8 @@ class AsyncResourcePool(Generic[T]):
         try:
             with anyio.CancelScope(shield=True):
                 await self._upkeep.call(lambda: self._provider.close(member.resource))
-        except Exception:  # noqa: BLE001 - this task supervises: the failure is counted, and nothing is left to be done
-            self._core.job_failed()
+        except Exception as error:  # noqa: BLE001 - this task supervises: the failure is counted, and all is done
+            self._core.job_failed("close", error)
         finally:
             self._core.closed(self._now_s())
 

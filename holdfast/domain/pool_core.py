@@ -24,6 +24,7 @@ from holdfast.domain.pool_config import PoolConfig
 from holdfast.domain.pool_jobs import Close, Create, Job, Reset, Validate
 from holdfast.domain.pool_lease import Lease, Member, TakeBack, Waiter
 from holdfast.ports.errors import ClosedError, PoolExhaustedError, PoolTimeoutError
+from holdfast.ports.events import EventSink, LeaseLeaked, PoolRefused, ResourceFailed
 from holdfast.ports.statistics import PoolStatistics
 
 __all__ = ["PoolCore"]
@@ -42,13 +43,21 @@ class PoolCore(Generic[T]):
         resettable: whether an interrupted resource is reset rather than closed.
         random: returns a number in [0, 1).
         take_back: what a lease calls when it ends; it leads to `end`.
+        events: told of refusals, failures and overdue leases, each once its decision is complete.
 
     Attributes:
         jobs: what is to be done, in order; whoever calls a method here takes them and has them done.
     """
 
     def __init__(
-        self, name: str, config: PoolConfig, *, resettable: bool, random: Callable[[], float], take_back: TakeBack[T]
+        self,
+        name: str,
+        config: PoolConfig,
+        *,
+        resettable: bool,
+        random: Callable[[], float],
+        take_back: TakeBack[T],
+        events: EventSink | None = None,
     ) -> None:
         self.jobs: deque[Job[T]] = deque()
         self._name = name
@@ -56,6 +65,7 @@ class PoolCore(Generic[T]):
         self._resettable = resettable
         self._random = random
         self._take_back = take_back
+        self._events = events
         self._backoff = CreationBackoff(config, random)
         self._is_open = False
         self._generation = 0
@@ -86,6 +96,7 @@ class PoolCore(Generic[T]):
             raise self._closed_error()
         if len(self._waiters) >= self._config.max_waiters:
             self._refused += 1
+            self._tell_refused(waited_s=0.0)
             raise PoolExhaustedError(pool=self._name, waiters=len(self._waiters))
         self._waiters[waiter] = None
         self.balance(now_s)
@@ -103,6 +114,7 @@ class PoolCore(Generic[T]):
         del self._waiters[waiter]
         self._timeouts += 1
         timeout_s = self._config.acquire_timeout_s
+        self._tell_refused(waited_s=timeout_s)
         raise PoolTimeoutError(pool=self._name, timeout_s=timeout_s) from self._backoff.error
 
     def withdraw(self, waiter: Waiter[T], now_s: float) -> None:
@@ -145,6 +157,7 @@ class PoolCore(Generic[T]):
         self._backoff.fail(error, now_s)
         if not (self._leases or self._validating or self._resetting or self._creating):
             self._refuse_all(lambda: copy_failure(error))
+        self._tell_failed("create", error)
 
     def creation_cancelled(self) -> None:
         """Forget a `Create` job that was cancelled."""
@@ -170,9 +183,10 @@ class PoolCore(Generic[T]):
         self._closed += 1
         self.balance(now_s)
 
-    def job_failed(self) -> None:
+    def job_failed(self, operation: str, error: Exception) -> None:
         """Count an upkeep job that raised or took too long."""
         self._failures += 1
+        self._tell_failed(operation, error)
 
     def balance(self, now_s: float) -> None:
         """Ask for whatever the callers in line, or `min_size`, still lack."""
@@ -327,4 +341,15 @@ class PoolCore(Generic[T]):
             if not member.is_reported:
                 member.is_reported = True
                 held_s.append(now_s - member.leased_at_s)
+        if self._events is not None:
+            for seconds in held_s:
+                self._events.emit(LeaseLeaked(pool=self._name, held_s=seconds))
         return held_s
+
+    def _tell_refused(self, *, waited_s: float) -> None:
+        if self._events is not None:
+            self._events.emit(PoolRefused(pool=self._name, waiting=len(self._waiters), waited_s=waited_s))
+
+    def _tell_failed(self, operation: str, error: Exception) -> None:
+        if self._events is not None:
+            self._events.emit(ResourceFailed(pool=self._name, operation=operation, error=type(error).__name__))

@@ -20,6 +20,7 @@ from holdfast.domain.outcomes import Classifier, classify
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.clock import Clock
+from holdfast.ports.events import EventSink, RetryRefused, RetryScheduled
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
 
@@ -38,6 +39,8 @@ class Retry:
         classify: says what an error means.
         budget: asked before each retry that the strategy allows, and told of every attempt; shared by all that call the
             same peer. None leaves the number of retries to the strategy alone.
+        events: told of each failed attempt, and whether another one follows.
+        name: what events call the peer.
 
     Example:
         >>> import anyio, random
@@ -51,9 +54,9 @@ class Retry:
         '42'
     """
 
-    __slots__ = ("_budget", "_classify", "_clock", "_random", "_strategy")
+    __slots__ = ("_budget", "_classify", "_clock", "_events", "_name", "_random", "_strategy")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each port or rule
         self,
         strategy: RetryStrategy = RetryPolicy(),  # noqa: B008 - a frozen value
         *,
@@ -61,12 +64,16 @@ class Retry:
         random: Callable[[], float],
         classify: Classifier = classify,
         budget: RetryBudget | None = None,
+        events: EventSink | None = None,
+        name: str = "",
     ) -> None:
         self._strategy = strategy
         self._clock = clock
         self._random = random
         self._classify = classify
         self._budget = budget
+        self._events = events
+        self._name = name
 
     async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
         """Return what `work` returns, from the first attempt that does not fail.
@@ -108,12 +115,15 @@ class Retry:
                     if decided_s is None:
                         raise
                     if self._budget is not None and (permit := self._budget.try_spend()) is None:
-                        _note(error, number, self._clock.monotonic_s() - began_s, "the retry budget is spent")
+                        elapsed_s = self._clock.monotonic_s() - began_s
+                        self._give_up(error, number, elapsed_s, "budget", "the retry budget is spent")
                         raise
+                    self._tell_scheduled(error, number, decided_s)
                     await self._clock.sleep(decided_s)
                     if permit is not None and not permit.try_begin():
                         elapsed_s = self._clock.monotonic_s() - began_s
-                        _note(error, number, elapsed_s, "the retry budget is spent on others in flight")
+                        words = "the retry budget is spent on others in flight"
+                        self._give_up(error, number, elapsed_s, "budget_in_flight", words)
                         raise
                 else:
                     if permit is not None:
@@ -130,18 +140,27 @@ class Retry:
 
     def _decide(self, failed: FailedAttempt, deadline: Deadline | None) -> float | None:
         delay_s = self._strategy.delay_before_next_s(failed)
-        if delay_s is None:
-            stopped = (
-                "the retry strategy allows no further one" if failed.may_be_retried else "no retry can help with this"
-            )
+        if delay_s is None and failed.may_be_retried:
+            reason, words = "strategy", "the retry strategy allows no further one"
+        elif delay_s is None:
+            reason, words = "of_no_use", "no retry can help with this"
         elif deadline is not None and delay_s >= (left_s := deadline.remaining_s()):
-            stopped = f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
+            reason, words = "deadline", f"the next, in {delay_s:.3g} s, would miss the deadline in {left_s:.3g} s"
         else:
             return delay_s
-        _note(failed.error, failed.number, failed.elapsed_s, stopped)
+        self._give_up(failed.error, failed.number, failed.elapsed_s, reason, words)
         return None
 
+    def _give_up(self, error: Exception, number: int, elapsed_s: float, reason: str, words: str) -> None:
+        attempts = "1 attempt" if number == 1 else f"{number} attempts"
+        error.add_note(f"holdfast: {attempts} in {elapsed_s:.3g} s; {words}")
+        if self._events is not None:
+            self._events.emit(
+                RetryRefused(backend=self._name, attempt=number, reason=reason, error=type(error).__name__)
+            )
 
-def _note(error: Exception, number: int, elapsed_s: float, stopped: str) -> None:
-    attempts = "1 attempt" if number == 1 else f"{number} attempts"
-    error.add_note(f"holdfast: {attempts} in {elapsed_s:.3g} s; {stopped}")
+    def _tell_scheduled(self, error: Exception, number: int, delay_s: float) -> None:
+        if self._events is not None:
+            self._events.emit(
+                RetryScheduled(backend=self._name, attempt=number, delay_s=delay_s, error=type(error).__name__)
+            )

@@ -252,7 +252,11 @@ class RetryScheduled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRefused(Event):
-    """A failed attempt is not made again, for `reason`."""
+    """A failed attempt is not made again.
+
+    `reason` is ``of_no_use`` (no retry can help with that error), ``strategy``, ``deadline``, ``budget`` or, when the
+    pause is over and too many others are being retried, ``budget_in_flight``.
+    """
 
     backend: str
     attempt: int
@@ -324,7 +328,7 @@ class PoolRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFailed(Event):
-    """A resource could not be made, checked, reset or closed; `error` is the name of the failure's type."""
+    """The provider of a pool failed at `operation`: ``create``, ``validate``, ``reset`` or ``close``."""
 
     pool: str
     operation: str

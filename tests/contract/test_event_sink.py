@@ -11,6 +11,7 @@ from holdfast.domain.event_hub import EventHub
 from holdfast.ports.events import Event, EventSink
 from holdfast.testing import ManualClock
 from holdfast.testing.contracts.event_sink import EventSinkContract
+from tests.fakes.events import Listener
 
 
 class Raising:
@@ -28,6 +29,18 @@ class TestEventHub(EventSinkContract):
     def names_heard(self, sink: EventSink) -> list[str]:
         assert isinstance(sink, EventHub)
         return [recorded.event.name for recorded in sink.recent()]
+
+
+class TestListener(EventSinkContract):
+    def make_sink(self) -> EventSink:
+        return Listener()
+
+    def make_failing_sink(self) -> EventSink:
+        return Listener()  # it has nothing behind it
+
+    def names_heard(self, sink: EventSink) -> list[str]:
+        assert isinstance(sink, Listener)
+        return [event.name for event in sink.heard]
 
 
 class Listing(logging.Handler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
@@ -12,9 +13,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
 from holdfast.domain.circuit_breaker import CircuitBreaker, Permit
+from holdfast.ports.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, BreakerRefused
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.statistics import BreakerState
 from holdfast.testing import ManualClock
+from tests.fakes.events import Listener
 
 UNIFORM = 0.5
 JUDGED = [Outcome.SUCCESS, Outcome.FAILURE, Outcome.SLOW, Outcome.REJECTED_BY_PEER]
@@ -147,6 +150,14 @@ BY_MODE = {
     BreakerMode.DISABLED: BreakerState.DISABLED,
     BreakerMode.METRICS_ONLY: BreakerState.METRICS_ONLY,
 }
+TOLD_AS = {
+    BreakerState.OPEN: BreakerOpened,
+    BreakerState.FORCED_OPEN: BreakerOpened,
+    BreakerState.HALF_OPEN: BreakerHalfOpened,
+    BreakerState.CLOSED: BreakerClosed,
+    BreakerState.DISABLED: BreakerClosed,
+    BreakerState.METRICS_ONLY: BreakerClosed,
+}
 
 
 class CircuitBreakerMachine(RuleBasedStateMachine):
@@ -155,6 +166,7 @@ class CircuitBreakerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
+        self.told = Listener()
         self.held: set[Permit] = set()
         self.admitted = self.refused = 0
         self.counted = dict.fromkeys(Outcome, 0)
@@ -162,7 +174,7 @@ class CircuitBreakerMachine(RuleBasedStateMachine):
     @initialize(config=CONFIGS)
     def make(self, config: BreakerConfig) -> None:
         self.config = config
-        self.breaker = CircuitBreaker("model", config, clock=self.clock, random=lambda: UNIFORM)
+        self.breaker = CircuitBreaker("model", config, clock=self.clock, random=lambda: UNIFORM, events=self.told)
         self.model = Model(config=config, state=BreakerState.CLOSED, since_s=self.clock.monotonic_s())
 
     def _acquire(self) -> Permit | None:
@@ -247,6 +259,17 @@ class CircuitBreakerMachine(RuleBasedStateMachine):
         assert statistics.rejected_by_peer == self.counted[Outcome.REJECTED_BY_PEER]
         assert statistics.ignored == self.counted[Outcome.IGNORED]
         assert statistics.admitted == statistics.in_flight + sum(self.counted.values())
+
+    @invariant()
+    def what_was_told_is_what_happened(self) -> None:
+        statistics = self.breaker.statistics()
+        refusals = [event for event in self.told.heard if isinstance(event, BreakerRefused)]
+        changes = [event for event in self.told.heard if not isinstance(event, BreakerRefused)]
+        openings = [event for event in changes if isinstance(event, BreakerOpened) and event.open_s is not None]
+        assert len(refusals) == statistics.refused
+        assert len(openings) == statistics.opened
+        assert isinstance(changes[-1] if changes else BreakerClosed(breaker="model"), TOLD_AS[statistics.state])
+        assert all(before != after for before, after in pairwise(changes))
 
     @invariant()
     def at_most_one_probe_is_in_flight(self) -> None:

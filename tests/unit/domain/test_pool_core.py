@@ -660,7 +660,7 @@ def test_revoke_ends_every_lease_once() -> None:
 def test_statistics_count_each_kind_of_ending() -> None:
     desk = Desk(max_size=1, max_waiters=1)
     desk.lease().release()
-    desk.core.job_failed()
+    desk.core.job_failed("close", OSError())
 
     now = desk.core.statistics()
 
