@@ -27,6 +27,7 @@ from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
+from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStrategy
 from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, new_session, new_turn
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.slotted_backend import SlottedBackend
@@ -89,6 +90,9 @@ __all__ = [
     "RetryBudgetConfig",
     "RetryPermit",
     "RetryPolicy",
+    "RouteChoice",
+    "RoutingConfig",
+    "RoutingStrategy",
     "Said",
     "SessionConfig",
     "SessionKeeper",
