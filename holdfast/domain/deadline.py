@@ -75,8 +75,13 @@ class Deadline:
         self._at_s = max(self._at_s, other.at_s)
 
     def lift(self) -> None:
-        """Never pass. For the owner of a shared flight only, when it is cut for something that is not its lateness."""
+        """Never pass. For the owner of a shared flight only, when the time that it takes is no longer its own."""
         self._at_s = math.inf
+
+    @property
+    def is_lifted(self) -> bool:
+        """Whether it never passes, so that how long the call takes says nothing about whoever is called."""
+        return self._at_s == math.inf
 
     def copy(self) -> Deadline:
         """Return a deadline of the same moment, which can be postponed on its own."""

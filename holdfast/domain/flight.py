@@ -151,6 +151,10 @@ class Waiter(Generic[T]):
             self._present = False
             self._leave(self._flight)
 
+    async def wait_ended(self) -> None:
+        """Wait until the flight has ended, and keep the place whatever happens."""
+        await self._flight.wait_ended()
+
     def result(self) -> T:
         """Return the answer of a flight that has ended.
 

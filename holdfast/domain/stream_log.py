@@ -1,18 +1,20 @@
 """The text of one stream: what its backend has sent, and how far it has been read.
 
 Responsibility: keep the text while it comes, give it out from any place on, and say when the backend has to wait.
-Guarantees: whoever reads from a place gets exactly what follows it, whatever was appended meanwhile; the text is never
+Guarantees: whoever reads from a place on gets exactly what follows it, whatever was added meanwhile; the text is never
     more than `max_ahead_bytes` beyond what somebody has read (or one piece, if that alone is more), unless somebody
-    waits for its end; nothing is appended once it has ended.
+    waits for its end; nothing is added once it has ended.
 Not responsible for: who reads and who writes: see `holdfast.domain.stream_sharing`.
 
 The text is one run of UTF-8, not a list of pieces: a token of four letters takes 4 bytes here and 60 as a string of its
-own, and a reader who has fallen behind gets everything that it missed as one piece. All of it is kept until the end,
+own, and a reader who has fallen behind gets what it missed in few large pieces. All of it is kept until the end,
 because the reply needs all of it: that is why a newcomer can begin at the beginning, and why a slow reader costs the
-others nothing.
+others nothing (adr/0028).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import anyio
 
@@ -24,21 +26,23 @@ class StreamLog:
 
     Args:
         max_ahead_bytes: how far the text may be beyond what somebody has read.
+        on_end: called once, when it has ended.
 
     Example:
         >>> log = StreamLog(max_ahead_bytes=8)
-        >>> log.append("Hello")
-        >>> log.has_room(len(" world")), log.read(0), log.has_room(len(" world"))
-        (False, ('Hello', 5), True)
-        >>> log.append(" world")
-        >>> log.read(5), log.read(0)
-        ((' world', 11), ('Hello world', 11))
+        >>> log.try_append("Hello"), log.try_append(" you")
+        (True, False)
+        >>> log.read(0), log.try_append(" you")
+        (('Hello', 5), True)
+        >>> log.read(5), log.read(0), log.read(8)
+        ((' you', 9), ('Hello yo', 8), ('u', 9))
     """
 
-    __slots__ = ("_ended", "_grown", "_impatient", "_max_ahead_bytes", "_read_to", "_roomy", "_text")
+    __slots__ = ("_ended", "_grown", "_impatient", "_max_ahead_bytes", "_on_end", "_read_to", "_roomy", "_text")
 
-    def __init__(self, *, max_ahead_bytes: int) -> None:
+    def __init__(self, *, max_ahead_bytes: int, on_end: Callable[[StreamLog], None] | None = None) -> None:
         self._max_ahead_bytes = max_ahead_bytes
+        self._on_end = on_end
         self._text = bytearray()
         self._read_to = 0
         self._impatient = 0
@@ -60,33 +64,42 @@ class StreamLog:
         """Return everything so far."""
         return _decoded(self._text)
 
-    def append(self, piece: str) -> None:
-        """Add `piece` and wake those who wait for it; changes nothing once the text has ended.
+    def try_append(self, piece: str) -> bool:
+        """Add `piece`, wake those who wait for it and return True; return False, and change nothing, if it has no room.
+
+        Once the text has ended there is room for everything, and nothing is kept.
 
         Complexity: amortised O(len(piece)), and O(1) for each reader who waits.
         """
-        if piece and not self._ended:
-            self._text += piece.encode("utf-8", "surrogatepass")
+        added = piece.encode("utf-8", "surrogatepass")
+        if not self._has_room(len(added)):
+            return False
+        if added and not self._ended:
+            self._text += added
             self._wake_readers()
+        return True
 
     def read(self, position: int) -> tuple[str, int]:
-        """Return everything from `position` on, and the position after it.
+        """Return what follows `position`, and the position after it.
+
+        Everything there is, but no more than `max_ahead_bytes` at once (and the rest of a letter), so that those who
+        come late to a long answer do not each hold all of it.
 
         Args:
             position: 0 for the beginning, or what an earlier `read` returned.
 
         Complexity: O(text returned).
         """
-        end = len(self._text)
+        text = self._text
+        if position == len(text):
+            return "", position
+        end = min(position + self._max_ahead_bytes, len(text))
+        while end < len(text) and text[end] & 0xC0 == 0x80:  # in the middle of a letter
+            end += 1
         if end > self._read_to:
             self._read_to = end
             self._wake_writer()
-        return (_decoded(self._text[position:]), end) if position < end else ("", end)
-
-    def has_room(self, size_bytes: int) -> bool:
-        """Return whether a piece of so many bytes may be appended now."""
-        ahead_bytes = len(self._text) - self._read_to
-        return self._impatient > 0 or ahead_bytes == 0 or ahead_bytes + size_bytes <= self._max_ahead_bytes
+        return _decoded(text[position:end]), end
 
     def hurry(self) -> None:
         """Note that somebody waits for the end and reads nothing meanwhile: there is always room from now on."""
@@ -98,10 +111,14 @@ class StreamLog:
         self._impatient -= 1
 
     def end(self) -> None:
-        """Let nothing more come, and wake everyone."""
+        """Let nothing more come, and wake everyone; a second time changes nothing."""
+        if self._ended:
+            return
         self._ended = True
         self._wake_readers()
         self._wake_writer()
+        if self._on_end is not None:
+            self._on_end(self)
 
     async def wait_grown(self) -> None:
         """Wait until something was appended, or the text has ended. Any number may wait at once."""
@@ -114,6 +131,11 @@ class StreamLog:
         if self._roomy is None:
             self._roomy = anyio.Event()
         await self._roomy.wait()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        ahead_bytes = len(self._text) - self._read_to
+        fits = ahead_bytes == 0 or ahead_bytes + size_bytes <= self._max_ahead_bytes
+        return fits or self._impatient > 0 or self._ended
 
     def _wake_readers(self) -> None:
         if self._grown is not None:

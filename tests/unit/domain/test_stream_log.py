@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 def log_of(*pieces: str, max_ahead_bytes: int = 100) -> StreamLog:
     log = StreamLog(max_ahead_bytes=max_ahead_bytes)
     for piece in pieces:
-        log.append(piece)
+        assert log.try_append(piece)
     return log
 
 
@@ -24,7 +24,7 @@ def test_read_from_the_beginning_gives_everything_as_one_piece() -> None:
 def test_read_from_where_the_last_one_ended_gives_what_came_since() -> None:
     log = log_of("ab")
     _, position = log.read(0)
-    log.append("c")
+    log.try_append("c")
 
     assert log.read(position) == ("c", 3)
 
@@ -44,51 +44,79 @@ def test_size_is_that_of_utf_8() -> None:
     assert log_of("ä", "€", "😀").size_bytes == 2 + 3 + 4
 
 
-def test_has_room_up_to_the_bound_beyond_what_was_read() -> None:
+def test_read_of_a_long_text_gives_as_much_at_once_as_may_be_ahead() -> None:
+    log = log_of("abcdefgh", max_ahead_bytes=3)
+
+    assert [log.read(position) for position in (0, 3, 6, 8)] == [("abc", 3), ("def", 6), ("gh", 8), ("", 8)]
+
+
+def test_read_never_ends_in_the_middle_of_a_letter() -> None:
+    log = log_of("a😀b", max_ahead_bytes=2)
+
+    assert [log.read(position) for position in (0, 5)] == [("a😀", 5), ("b", 6)]
+
+
+def test_append_up_to_the_bound_beyond_what_was_read() -> None:
     log = log_of("abcd", max_ahead_bytes=10)
 
-    assert log.has_room(6)
-    assert not log.has_room(7)
+    assert not log.try_append("efghijk")
+    assert log.try_append("efghij")
 
 
-def test_has_room_counts_from_what_the_foremost_reader_has_read() -> None:
+def test_append_counts_in_utf_8() -> None:
+    log = log_of("abcd", max_ahead_bytes=6)
+
+    assert not log.try_append("€")
+    assert log.try_append("ä")
+
+
+def test_append_counts_from_what_the_foremost_reader_has_read() -> None:
     log = log_of("abcd", max_ahead_bytes=4)
     log.read(0)
-    log.append("ef")
+    log.try_append("efgh")
     log.read(4)
-    log.append("gh")
-
-    log.read(8)
-
-    assert log.has_room(4)
-
-
-def test_has_room_for_a_piece_larger_than_the_bound_once_all_has_been_read() -> None:
-    log = log_of("a", max_ahead_bytes=4)
-    assert not log.has_room(1000)
 
     log.read(0)
 
-    assert log.has_room(1000)
+    assert log.try_append("ijkl")
 
 
-def test_has_room_always_while_somebody_waits_for_the_end() -> None:
+def test_append_of_a_piece_larger_than_the_bound_waits_until_all_has_been_read() -> None:
+    log = log_of("a", max_ahead_bytes=4)
+    early = log.try_append("x" * 1000)
+    log.read(0)
+
+    assert not early
+    assert log.try_append("x" * 1000)
+
+
+def test_append_has_room_while_somebody_waits_for_the_end() -> None:
     log = log_of("abcd", max_ahead_bytes=4)
 
     log.hurry()
-    hurried = log.has_room(1000)
+    hurried = log.try_append("efgh")
     log.unhurry()
 
     assert hurried
-    assert not log.has_room(1)
+    assert not log.try_append("i")
 
 
 def test_append_after_the_end_changes_nothing() -> None:
     log = log_of("a")
     log.end()
-    log.append("b")
 
+    assert log.try_append("b")
     assert (log.text(), log.has_ended) == ("a", True)
+
+
+def test_end_is_told_once() -> None:
+    told: list[StreamLog] = []
+    log = StreamLog(max_ahead_bytes=1, on_end=told.append)
+
+    log.end()
+    log.end()
+
+    assert told == [log]
 
 
 async def test_wait_grown_wakes_everyone_who_waits_at_every_piece_and_at_the_end() -> None:
@@ -104,9 +132,9 @@ async def test_wait_grown_wakes_everyone_who_waits_at_every_piece_and_at_the_end
         for _ in range(2):
             tasks.start_soon(follow)
         await anyio.wait_all_tasks_blocked()
-        log.append("a")
+        log.try_append("a")
         await anyio.wait_all_tasks_blocked()
-        log.append("")
+        log.try_append("")
         await anyio.wait_all_tasks_blocked()
         log.end()
 
@@ -122,14 +150,14 @@ async def test_wait_roomier_wakes_when_there_may_be_room(wake: Callable[[StreamL
 
     async def write() -> None:
         await log.wait_roomier()
-        woken.append(log.has_room(1))
+        woken.append(True)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write)
         await anyio.wait_all_tasks_blocked()
         wake(log)
 
-    assert len(woken) == 1
+    assert woken == [True]
 
 
 async def test_wait_roomier_is_not_woken_by_a_reader_who_is_behind_the_foremost() -> None:
