@@ -24,6 +24,7 @@ __all__ = [
     "LatencyStatistics",
     "LimitStatistics",
     "ModelSlotStatistics",
+    "OutputStatistics",
     "PoolStatistics",
     "RateLimitStatistics",
     "RequestStatistics",
@@ -388,6 +389,26 @@ class RequestStatistics:
     cancelled: int
     received_per_s: float
     answered_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputStatistics:
+    """`answers = passed + marked + rejected + failed + abandoned + in_repair`; `repaired <= passed + marked`.
+
+    Of the answers that validators checked, `failed` are those at which a validator itself raised, and `abandoned` those
+    whose request was cancelled while the backend was asked to mend them. `repairs` were asked for in all; `repaired`
+    answers went out after one.
+    """
+
+    answers: int
+    passed: int
+    marked: int
+    rejected: int
+    failed: int
+    abandoned: int
+    in_repair: int
+    repairs: int
+    repaired: int
 
 
 class ServiceState(enum.StrEnum):
