@@ -18,9 +18,11 @@ from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
 from holdfast.domain.model_slot import ModelSlotConfig, ModelSlots
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
+from holdfast.domain.output_judge import Flaw, Judgement, OutputAction, OutputJudge, OutputRule
 from holdfast.domain.pattern import Pattern
 from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
 from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
+from holdfast.domain.quality_gate import Approved, QualityGate, Repair
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.required_fields import RequiredFields
 from holdfast.domain.result_window import Cached
@@ -43,6 +45,7 @@ __all__ = [
     "AdaptiveLimitConfig",
     "AdmissionConfig",
     "AdmissionQueue",
+    "Approved",
     "AsyncResourcePool",
     "BreakerConfig",
     "BreakerMode",
@@ -64,12 +67,14 @@ __all__ = [
     "Err",
     "EventConfig",
     "EventHub",
+    "Flaw",
     "Hedge",
     "HedgeConfig",
     "HostGuard",
     "HostGuardConfig",
     "InProgress",
     "Jitter",
+    "Judgement",
     "Lease",
     "LoadSignal",
     "MemorySafeBuffer",
@@ -77,13 +82,18 @@ __all__ = [
     "ModelSlots",
     "New",
     "Ok",
+    "OutputAction",
+    "OutputJudge",
+    "OutputRule",
     "OverflowPolicy",
     "Pattern",
     "Persona",
     "PersonaBook",
     "Policy",
     "PoolConfig",
+    "QualityGate",
     "RateTripPolicy",
+    "Repair",
     "RequiredFields",
     "Retry",
     "RetryBudget",
