@@ -131,8 +131,10 @@ def _number(value: float | str) -> str:
 def opts_out(request: Request) -> bool:
     """Return whether `request` must be answered for itself alone, neither sharing an answer nor leaving one behind.
 
-    So it is when the caller says so, and when the caller asks for sampling: a temperature above 0 without a seed means
-    that two answers shall differ. A temperature that is not set asks for nothing.
+    So it is when the caller says so, and when asking is not idempotent: each of two such requests is meant to have its
+    effect, and a call that another request began may be retried or hedged. So it is also when the caller asks for
+    sampling: a temperature above 0 without a seed means that two answers shall differ. A temperature that is not set
+    asks for nothing.
 
     Example:
         >>> from holdfast.ports.inference import Parameters
@@ -141,5 +143,7 @@ def opts_out(request: Request) -> bool:
         >>> opts_out(Request(messages=(), parameters=Parameters(temperature=0.7, seed=1)))
         False
     """
+    if request.no_cache or not request.idempotent:
+        return True
     temperature = request.parameters.temperature
-    return request.no_cache or (temperature is not None and temperature > 0 and request.parameters.seed is None)
+    return temperature is not None and temperature > 0 and request.parameters.seed is None

@@ -53,8 +53,8 @@ class Request:
         timeout_s: seconds until the deadline, which is set once, at the door; None for the service's default.
         session_id: the conversation that the messages go on with; None for a request on its own.
         persona: name of the persona that answers; None leaves it to a command, to the session, or to the text.
-        idempotent: whether asking a backend twice does no harm; otherwise it is neither retried nor hedged, and no
-            other backend is tried after one has been asked.
+        idempotent: whether asking a backend twice does no harm; otherwise it is neither retried nor hedged, its answer
+            is shared with nobody, and no other backend is tried after one has been asked.
         no_cache: ask a backend even if the same request was answered just now, and share this answer with nobody.
         idempotency_key: handed to the backend with every attempt; None makes one for that call alone.
         request_id: the caller's name for it, repeated in the reply.

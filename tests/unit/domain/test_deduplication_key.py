@@ -124,9 +124,10 @@ def test_key_covers_every_field_of_a_message() -> None:
 
 
 def test_key_covers_every_field_of_a_request_that_decides_its_answer() -> None:
-    undecisive = {"priority", "timeout_s", "no_cache", "idempotency_key", "request_id"}
+    undecisive = {"priority", "timeout_s", "no_cache", "idempotent", "idempotency_key", "request_id"}
+    decisive = {"tenant", "model", "messages", "parameters", "persona", "session_id"}
 
-    assert {field.name for field in fields(Request)} - undecisive == {"tenant", "model", "messages", "parameters"}
+    assert {field.name for field in fields(Request)} - undecisive == decisive
 
 
 def test_key_of_sessions_in_another_version_differs() -> None:
@@ -220,6 +221,7 @@ def test_text_in_stop_or_in_a_message_is_told_apart() -> None:
     [
         (Request(messages=QUESTION), False),
         (Request(messages=QUESTION, no_cache=True), True),
+        (Request(messages=QUESTION, idempotent=False), True),
         (Request(messages=QUESTION, parameters=Parameters(temperature=0)), False),
         (Request(messages=QUESTION, parameters=Parameters(temperature=0.2)), True),
         (Request(messages=QUESTION, parameters=Parameters(temperature=0.2, seed=0)), False),
