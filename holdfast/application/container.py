@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.event_hub import EventHub
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
@@ -48,6 +49,7 @@ from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
+from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
 from holdfast.ports.resource import ResourceProvider
@@ -119,6 +121,14 @@ def _trip_policy(name: str, guard: GuardSettings) -> TripPolicy:
     return RateTripPolicy(guard.breaker)
 
 
+def _event_sinks(log_events: bool) -> tuple[EventSink, ...]:  # noqa: FBT001 - called by the container only
+    if not log_events:
+        return ()
+    from holdfast.adapters.logging import LoggingEventSink  # noqa: PLC0415 - as above
+
+    return (LoggingEventSink(),)
+
+
 class Container(containers.DeclarativeContainer):
     """The parts, by the name of their port.
 
@@ -140,13 +150,18 @@ class Container(containers.DeclarativeContainer):
     backends = providers.Factory(_backends, settings, clock)
     retry_strategy = providers.Callable(_retry_strategy)
     trip_policy = providers.Callable(_trip_policy)
+    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
+    events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     journal = providers.Factory(_open_journal)
     writer = providers.Factory(AtomicFileWriter, clock=clock)
 
 
 @asynccontextmanager
 async def open_orchestrator(
-    settings: Settings | None = None, *, backends: Mapping[str, InferenceBackend] | None = None
+    settings: Settings | None = None,
+    *,
+    backends: Mapping[str, InferenceBackend] | None = None,
+    event_sinks: Sequence[EventSink] = (),
 ) -> AsyncGenerator[Orchestrator]:
     """Open everything that a request meets, and close it again in reverse order.
 
@@ -154,6 +169,7 @@ async def open_orchestrator(
         settings: what to build; None reads the usual sources.
         backends: your own backends by name, in the order in which they are tried, in place of those in the settings.
             Each serves concurrent calls, and is guarded by ``settings.guard``.
+        event_sinks: your own, told of every event besides those in the settings.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -166,6 +182,9 @@ async def open_orchestrator(
         require(bool(backends), "give at least one backend", path="backends")
         own = {name: Backend(provider=SharedBackendProvider(backends[name]), guard=chosen.guard) for name in backends}
         container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
+    if event_sinks:
+        every = providers.Object((*container.event_sinks(), *event_sinks))
+        container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
     async with open_container(container) as orchestrator:
         yield orchestrator
 
@@ -180,12 +199,13 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     check_consistency(settings)
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
+    events: EventHub = container.events()
     backends: Mapping[str, Backend] = container.backends()
 
     def make_breaker(name: str) -> CircuitBreaker:
         guard = backends[name].guard
         policy = container.trip_policy(name, guard)
-        return CircuitBreaker(name, guard.breaker, clock=clock, random=chance, trip_policy=policy)
+        return CircuitBreaker(name, guard.breaker, clock=clock, random=chance, trip_policy=policy, events=events)
 
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
@@ -194,26 +214,35 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         routes = [
             Route(
                 retry=Retry(
-                    container.retry_strategy(name, backend.guard), clock=clock, random=chance, budget=budgets[name]
+                    container.retry_strategy(name, backend.guard),
+                    clock=clock,
+                    random=chance,
+                    budget=budgets[name],
+                    events=events,
+                    name=name,
                 ),
                 budget=budgets[name],
                 breaker=breakers.get(name),
                 timeout=Timeout(backend.guard.attempt_timeout_s),
                 pool=await stack.enter_async_context(
-                    AsyncResourcePool(name, backend.provider, backend.guard.pool, clock=clock, random=chance)
+                    AsyncResourcePool(
+                        name, backend.provider, backend.guard.pool, clock=clock, random=chance, events=events
+                    )
                 ),
             )
             for name, backend in backends.items()
         ]
         deduplicator = await stack.enter_async_context(
-            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes)
+            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
         )
-        router = FallbackRouter(routes)
+        router = FallbackRouter(routes, events=events)
         admission = AdmissionQueue(
             settings.admission,
             limit=ConcurrencyLimit(settings.max_in_flight),
             clock=clock,
-            adaptive=None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit),
+            adaptive=(
+                None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit, events=events)
+            ),
         )
         pipeline = Pipeline(
             router=router,
@@ -229,7 +258,10 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             admission=admission,
             deduplicator=deduplicator,
             reception=Reception(
-                DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes), clock=clock
+                DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
+                clock=clock,
+                events=events,
             ),
+            events=events,
             clock=clock,
         )

@@ -18,10 +18,12 @@ from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.event_hub import EventHub
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
+from holdfast.ports.events import RecordedEvent
 from holdfast.ports.service import Disposition, Reply, Request, Service
-from holdfast.ports.statistics import Health, ServiceState
+from holdfast.ports.statistics import Health
 
 __all__ = ["Orchestrator", "reply_size_bytes"]
 
@@ -41,10 +43,11 @@ class Orchestrator:
         admission: the queue of the pipeline, for `health`; closed by `drain`.
         deduplicator: shares the answers of identical requests.
         reception: the door.
+        events: the hub that all of them tell.
         clock: monotonic time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part
         self,
         *,
         pipeline: Pipeline,
@@ -52,6 +55,7 @@ class Orchestrator:
         admission: AdmissionQueue,
         deduplicator: Deduplicator[Reply],
         reception: Reception,
+        events: EventHub,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
@@ -59,6 +63,7 @@ class Orchestrator:
         self._admission = admission
         self._deduplicator = deduplicator
         self._reception = reception
+        self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
 
@@ -90,7 +95,13 @@ class Orchestrator:
             admission=self._admission.statistics(),
             deduplication=self._deduplicator.statistics(),
             backends=tuple(route.health() for route in self._router.routes),
+            events=self._events.statistics(),
         )
+
+    @property
+    def events(self) -> list[RecordedEvent]:
+        """What was decided lately, the oldest first; how much is remembered is set by ``events``."""
+        return self._events.recent()
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.
@@ -100,7 +111,7 @@ class Orchestrator:
         await self._reception.drain(timeout_s)
         self._deduplicator.close()
         self._admission.close()
-        self._reception.state = ServiceState.CLOSED
+        self._reception.close()
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
         request = turn.request

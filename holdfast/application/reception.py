@@ -22,6 +22,7 @@ from holdfast.domain.request_meter import Ending, RequestMeter, ending_of
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ClosedError, DeadlineExceededError
+from holdfast.ports.events import EventSink, RequestAnswered, RequestFailed, ServiceClosed, ServiceDraining
 from holdfast.ports.service import Reply, Request
 from holdfast.ports.statistics import LatencyStatistics, RequestStatistics, ServiceState
 
@@ -68,16 +69,19 @@ class Reception:
     Args:
         config: deadline and bound of a request.
         clock: monotonic time.
+        events: told how each request ended, unless its caller went away, and of the end of the service.
     """
 
-    def __init__(self, config: DoorConfig, *, clock: Clock) -> None:
+    def __init__(self, config: DoorConfig, *, clock: Clock, events: EventSink | None = None) -> None:
         self.state = ServiceState.READY
         self._config = config
         self._clock = clock
+        self._events = events
         self._meter = RequestMeter()
         self._latency = RecentLatency()
         self._inside: set[Visit] = set()
         self._empty: anyio.Event | None = None
+        self._cut_short = 0
 
     @contextmanager
     def visit(self, request: Request) -> Generator[Visit]:
@@ -90,7 +94,6 @@ class Reception:
         """
         began_s = self._clock.monotonic_s()
         self._meter.begin(now_s=began_s)
-        ending = Ending.CANCELLED
         try:
             visit = self._let_in(request)
             self._inside.add(visit)
@@ -102,14 +105,10 @@ class Reception:
                 if self._empty is not None and not self._inside:
                     self._empty.set()
             _refuse_cut_short(visit)
-            if visit.reply is not None:
-                ending = Ending.ANSWERED
-                self._latency.record(self._clock.monotonic_s() - began_s)
         except BaseException as error:
-            ending = ending_of(error)
+            self._count_failed(request, error, began_s)
             raise
-        finally:
-            self._meter.end(ending, now_s=self._clock.monotonic_s())
+        self._count_answered(visit, began_s)
 
     def requests(self) -> RequestStatistics:
         """Return how many requests there were, and how they ended."""
@@ -129,11 +128,21 @@ class Reception:
             self._empty = anyio.Event()
             if not self._inside:
                 self._empty.set()
+            if self._events is not None:
+                self._events.emit(ServiceDraining(running=len(self._inside), timeout_s=timeout_s))
         with anyio.move_on_after(timeout_s):
             await self._empty.wait()
         for visit in self._inside:
+            self._cut_short += not visit.scope.cancel_called
             visit.scope.cancel()
         await self._empty.wait()
+
+    def close(self) -> None:
+        """Say that draining is over; once is enough."""
+        if self.state is not ServiceState.CLOSED:
+            self.state = ServiceState.CLOSED
+            if self._events is not None:
+                self._events.emit(ServiceClosed(cancelled=self._cut_short))
 
     def _let_in(self, request: Request) -> Visit:
         if self.state is not ServiceState.READY:
@@ -146,6 +155,40 @@ class Reception:
             urgency=Urgency(request.priority, Deadline.after(timeout_s, self._clock)),
             scope=anyio.move_on_after(timeout_s),
         )
+
+    def _count_answered(self, visit: Visit, began_s: float) -> None:
+        now_s = self._clock.monotonic_s()
+        reply, request = visit.reply, visit.turn.request
+        if reply is None:
+            self._meter.end(Ending.CANCELLED, now_s=now_s)
+            return
+        self._meter.end(Ending.ANSWERED, now_s=now_s)
+        self._latency.record(now_s - began_s)
+        if self._events is not None:
+            self._events.emit(
+                RequestAnswered(
+                    tenant=request.tenant,
+                    priority=request.priority,
+                    backend=reply.backend,
+                    disposition=reply.disposition,
+                    attempts=reply.attempts,
+                    latency_s=now_s - began_s,
+                )
+            )
+
+    def _count_failed(self, request: Request, error: BaseException, began_s: float) -> None:
+        now_s = self._clock.monotonic_s()
+        ending = ending_of(error)
+        self._meter.end(ending, now_s=now_s)
+        if self._events is not None and ending is not Ending.CANCELLED:
+            self._events.emit(
+                RequestFailed(
+                    tenant=request.tenant,
+                    priority=request.priority,
+                    error=type(error).__name__,
+                    latency_s=now_s - began_s,
+                )
+            )
 
 
 def _refuse_cut_short(visit: Visit) -> None:

@@ -20,6 +20,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.timeout import Timeout
 from holdfast.ports.errors import BackendRequestError, RefusedError, RequestError
+from holdfast.ports.events import EventSink, FellBack
 from holdfast.ports.inference import Completion, InferenceBackend, Prompt
 from holdfast.ports.statistics import BackendHealth
 
@@ -104,10 +105,12 @@ class FallbackRouter:
 
     Args:
         routes: at least one, the preferred one first.
+        events: told each time that another one is tried.
     """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], *, events: EventSink | None = None) -> None:
         self.routes = tuple(routes)
+        self._events = events
 
     async def complete(self, prompt: Prompt, *, deadline: Deadline) -> Routed:
         """Return the first answer.
@@ -120,6 +123,8 @@ class FallbackRouter:
         tally = _Tally()
         failures: list[tuple[Route, Exception]] = []
         for route in self.routes:
+            if failures:
+                self._tell_fall_back(*failures[-1], route)
             try:
                 completion = await route.complete(prompt, deadline=deadline, tally=tally)
             except (BackendRequestError, RequestError):
@@ -131,6 +136,10 @@ class FallbackRouter:
             else:
                 return Routed(completion=completion, backend=route.name, attempts=tally.attempts)
         raise _foremost(failures)
+
+    def _tell_fall_back(self, failed: Route, error: Exception, following: Route) -> None:
+        if self._events is not None:
+            self._events.emit(FellBack(failed=failed.name, following=following.name, error=type(error).__name__))
 
 
 def _foremost(failures: list[tuple[Route, Exception]]) -> Exception:

@@ -35,6 +35,7 @@ from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
+from holdfast.domain.event_hub import EventConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
@@ -136,6 +137,9 @@ class Settings(_Section):
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
         batch: how files of requests are run.
+        events: how much of what was decided is remembered.
+        log_events: log each event too, by the logger ``holdfast.events`` of the standard library, which needs a level
+            and a handler; default no.
     """
 
     timeout_s: float = Field(default=60.0, gt=0)
@@ -148,6 +152,8 @@ class Settings(_Section):
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
     batch: BatchConfig = BatchConfig()
+    events: EventConfig = EventConfig()
+    log_events: bool = False
 
 
 class _InEnvironment(Settings, BaseSettings):

@@ -431,6 +431,7 @@ class Health:
         admission: the queue at the door.
         deduplication: what duplicates saved.
         backends: one entry for each, in routing order.
+        events: what was decided, by name.
     """
 
     state: ServiceState
@@ -440,3 +441,4 @@ class Health:
     admission: AdmissionStatistics
     deduplication: DeduplicationStatistics
     backends: tuple[BackendHealth, ...]
+    events: EventStatistics
