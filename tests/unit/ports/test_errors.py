@@ -28,6 +28,8 @@ from holdfast.ports.errors import (
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
+    OutputError,
+    OutputRejectedError,
     PoolExhaustedError,
     PoolTimeoutError,
     RateLimitedError,
@@ -42,6 +44,7 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    ValidatorError,
 )
 
 EXAMPLES: list[tuple[HoldfastError, str]] = [
@@ -130,6 +133,15 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (
         SlowReaderError(stalled_s=10.0),
         "nothing was read for 10 s; read faster, or raise streaming.stall_timeout_s",
+    ),
+    (OutputError("cannot be delivered", validator="v"), "validator 'v': cannot be delivered"),
+    (
+        OutputRejectedError(validator="v", backend="b", problem="lacks the field 'total'"),
+        "validator 'v': the answer of backend 'b' lacks the field 'total'; ask again or ask otherwise",
+    ),
+    (
+        ValidatorError(validator="v"),
+        "validator 'v': failed while it checked an answer; see its cause, and mend it",
     ),
     (BackendError("failed", backend="b"), "backend 'b': failed"),
     (BackendUnavailableError("not reachable", backend="b"), "backend 'b': not reachable"),
@@ -236,6 +248,11 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
         (SessionStoreError("m", path="s.db"), {"session_id": None, "path": "s.db"}),
         (StreamInterruptedError(backend="b", text_sent="half a"), {"backend": "b", "text_sent": "half a"}),
         (SlowReaderError(stalled_s=10.0), {"stalled_s": 10.0}),
+        (
+            OutputRejectedError(validator="v", backend="b", problem="p"),
+            {"validator": "v", "backend": "b", "problem": "p"},
+        ),
+        (ValidatorError(validator="v"), {"validator": "v"}),
         (RetrievalError("m", path="docs"), {"path": "docs"}),
         (BatchInputError("m", path="in", line=3), {"path": "in", "line": 3}),
         (
@@ -268,6 +285,8 @@ def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attribute
         (SessionNotFoundError(session_id="s"), LookupError),
         (SessionTooLargeError(session_id="s", size_bytes=2, max_bytes=1), ValueError),
         (SessionStoreError("m", path="p"), OSError),
+        (OutputRejectedError(validator="v", backend="b", problem="p"), ValueError),
+        (ValidatorError(validator="v"), RuntimeError),
         (RetrievalError("m", path="p"), OSError),
         (JournalLockedError(path="p"), BlockingIOError),
     ],
