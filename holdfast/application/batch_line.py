@@ -47,6 +47,7 @@ class BatchLine(_Model):
     messages: Annotated[tuple[_Message, ...], Field(min_length=1)] | None = None
     tenant: _Text = "default"
     model: _Text | None = None
+    persona: _Text | None = None
     priority: Literal["critical", "high", "normal", "low", "bulk"] = "normal"
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     no_cache: bool = False
@@ -80,6 +81,7 @@ class BatchLine(_Model):
             ),
             priority=Priority[self.priority.upper()],
             timeout_s=self.timeout_s,
+            persona=self.persona,
             no_cache=self.no_cache,
             idempotency_key=idempotency_key,
             request_id=request_id,

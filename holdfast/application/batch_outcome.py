@@ -20,6 +20,7 @@ from holdfast.ports.errors import (
     BackendUnavailableError,
     DeadlineExceededError,
     HoldfastError,
+    OutputError,
     RefusedError,
     RequestError,
     RetrievalError,
@@ -43,6 +44,7 @@ _KINDS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Failure
     (BackendProtocolError, FailureKind.PROTOCOL),
     (BackendAuthenticationError, FailureKind.AUTHENTICATION),
     ((BackendError, SharedFailureError), FailureKind.BACKEND),
+    (OutputError, FailureKind.OUTPUT),
     (RetrievalError, FailureKind.RETRIEVAL),
 )
 

@@ -59,6 +59,8 @@ class FailureKind(enum.StrEnum):
     AUTHENTICATION = "authentication"
     BACKEND = "backend"
     """A backend failed in a way that has no kind of its own."""
+    OUTPUT = "output"
+    """An answer came that did not pass a validator, or at which one failed."""
     RETRIEVAL = "retrieval"
     CRASHED = "crashed"
     """The process died again and again while this item was in hand."""

@@ -24,6 +24,8 @@ from holdfast.ports.service import Disposition, Reply
         (errors.BackendAuthenticationError("no key", backend="b"), FailureKind.AUTHENTICATION),
         (errors.BackendError("odd", backend="b"), FailureKind.BACKEND),
         (errors.SharedFailureError(OSError()), FailureKind.BACKEND),
+        (errors.OutputRejectedError(validator="v", backend="b", problem="is no JSON"), FailureKind.OUTPUT),
+        (errors.ValidatorError(validator="v"), FailureKind.OUTPUT),
         (errors.RetrievalError("no index", path="docs"), FailureKind.RETRIEVAL),
         (ZeroDivisionError("division by zero"), FailureKind.UNEXPECTED),
         (TimeoutError("not one of ours"), FailureKind.UNEXPECTED),
