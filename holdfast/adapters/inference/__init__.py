@@ -2,7 +2,7 @@
 
 from holdfast.adapters.inference.extractive import ExtractiveBackend
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.adapters.inference.scripted import Answer, Fault, Hang, Script, ScriptedBackend, Step, in_turn
+from holdfast.adapters.inference.scripted import Answer, Fault, Hang, Pieces, Script, ScriptedBackend, Step, in_turn
 from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
 from holdfast.adapters.inference.threaded_model import ThreadedModelLoader
 
@@ -11,6 +11,7 @@ __all__ = [
     "ExtractiveBackend",
     "Fault",
     "Hang",
+    "Pieces",
     "Script",
     "ScriptedBackend",
     "ScriptedModelLoader",

@@ -1,6 +1,6 @@
 """Answers in the documents' own words.
 
-Responsibility: `InferenceBackend` without a language model: the statements of the prompt's passages that answer the
+Responsibility: `StreamingBackend` without a language model: the statements of the prompt's passages that answer the
     last question best, each with its source.
 Guarantees: every word of an answer stands in a passage that it cites; the same prompt always gives the same answer;
     when nothing fits it says so; usage is zero, since tokens are a model's unit and there is no model.
@@ -11,18 +11,20 @@ Not responsible for: reasoning, summing up and conversation. Parameters other th
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 import anyio.lowlevel
 
 from holdfast.adapters.inference.sentence_choice import Choice, choose
 from holdfast.ports.errors import BackendRequestError, ConfigurationError
-from holdfast.ports.inference import Citation, Completion, InferenceBackend, Prompt, ResponseFormat, Role
+from holdfast.ports.inference import Citation, Completion, Deliver, Prompt, ResponseFormat, Role, StreamingBackend
 
 __all__ = ["ExtractiveBackend"]
 
 _MODEL: Final = "extractive"
 _NOTHING_FOUND: Final = "No passage was found for this question."
+_PARAGRAPH_END: Final = re.compile(r"(?<=\n\n)")
 _NOTHING_FITS: Final = "None of the passages that were found answers this question."
 
 
@@ -80,6 +82,18 @@ class ExtractiveBackend:
             text = json.dumps({"answer": text, "citations": named}, ensure_ascii=False)
         return Completion(text=text, model=_MODEL, citations=citations)
 
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        """Return what `complete` does, and hand it over paragraph by paragraph; JSON is one piece.
+
+        Raises:
+            BackendRequestError: the prompt holds no message of a user.
+            Exception: whatever `deliver` raises.
+        """
+        completion = await self.complete(prompt)
+        for paragraph in _PARAGRAPH_END.split(completion.text):
+            await deliver(paragraph)
+        return completion
+
 
 def _paragraph(choice: Choice, *, cited: bool) -> str:
     """Join statements, and the citation if wanted; a listing stands on lines of its own."""
@@ -91,4 +105,4 @@ def _paragraph(choice: Choice, *, cited: bool) -> str:
     return paragraph
 
 
-_: type[InferenceBackend] = ExtractiveBackend
+_: type[StreamingBackend] = ExtractiveBackend

@@ -1,7 +1,7 @@
 """A backend that does as it is told.
 
-Responsibility: `InferenceBackend` from a script: answers, delays, faults and hangs, for tests, demonstrations and load
-    trials.
+Responsibility: `StreamingBackend` from a script: answers, whole or in pieces, delays, faults and hangs, for tests,
+    demonstrations and load trials.
 Guarantees: the script is asked once for each call, in order of arrival; whatever ends a call, a cancellation included,
     it is no longer in flight afterwards; all waiting is done on the given clock.
 Not responsible for: looking like a model: the text is what the script says, and usage is zero.
@@ -18,9 +18,9 @@ from typing import Final, Self, assert_never
 import anyio
 
 from holdfast.ports.clock import Clock
-from holdfast.ports.inference import Completion, InferenceBackend, Prompt
+from holdfast.ports.inference import Completion, Deliver, Prompt, StreamingBackend, Usage
 
-__all__ = ["Answer", "Fault", "Hang", "Script", "ScriptedBackend", "Step", "in_turn"]
+__all__ = ["Answer", "Fault", "Hang", "Pieces", "Script", "ScriptedBackend", "Step", "in_turn"]
 
 _PROMPTS_KEPT: Final = 1000
 
@@ -46,7 +46,26 @@ class Hang:
     """Never answer."""
 
 
-Step = Answer | Fault | Hang
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """Answer piece by piece, the first after `delay_s` seconds and each further one after `between_s`.
+
+    Args:
+        pieces: what the answer consists of; a call that does not stream gets them as one text, at the end.
+        delay_s: seconds before the first piece.
+        between_s: seconds before each further one.
+        usage: tokens that the answer says it took.
+        ending: what comes in place of the end, if the answer is to be cut.
+    """
+
+    pieces: tuple[str, ...]
+    delay_s: float = 0.0
+    between_s: float = 0.0
+    usage: Usage = Usage()
+    ending: Fault | Hang | None = None
+
+
+Step = Answer | Pieces | Fault | Hang
 Script = Callable[[Prompt], Step]
 """Says what to do with one call."""
 
@@ -107,20 +126,39 @@ class ScriptedBackend:
         Raises:
             Exception: a copy of the one in the script.
         """
+        return await self._call(prompt, _drop)
+
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        """Do what the script says, piece by piece; an `Answer` is one piece.
+
+        Raises:
+            Exception: a copy of the one in the script, or whatever `deliver` raises.
+        """
+        return await self._call(prompt, deliver)
+
+    async def _call(self, prompt: Prompt, deliver: Deliver) -> Completion:
         self.calls += 1
         self._prompts.append(prompt)
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         try:
-            return await self._follow(self._script(prompt))
+            return await self._follow(self._script(prompt), deliver)
         finally:
             self.in_flight -= 1
 
-    async def _follow(self, step: Step) -> Completion:
+    async def _follow(self, step: Step, deliver: Deliver) -> Completion:
         match step:
             case Answer():
                 await self._clock.sleep(step.delay_s)
+                await deliver(step.text)
                 return Completion(text=step.text, model=self._name)
+            case Pieces():
+                for number, piece in enumerate(step.pieces):
+                    await self._clock.sleep(step.between_s if number else step.delay_s)
+                    await deliver(piece)
+                if step.ending is not None:
+                    return await self._follow(step.ending, deliver)
+                return Completion(text="".join(step.pieces), model=self._name, usage=step.usage)
             case Fault():
                 await self._clock.sleep(step.delay_s)
                 # A copy: calls in flight together must not share a traceback.
@@ -132,4 +170,8 @@ class ScriptedBackend:
                 assert_never(step)
 
 
-_: type[InferenceBackend] = ScriptedBackend
+async def _drop(_: str) -> None:
+    """Take a piece that nobody reads."""
+
+
+_: type[StreamingBackend] = ScriptedBackend
