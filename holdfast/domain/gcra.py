@@ -110,11 +110,10 @@ class Gcra:
     def _drain(self, now_s: float) -> None:
         due = (now_s - self._at_s) * self._per_s
         self._at_s = now_s
-        if due < self._used:
-            if due > 0:
-                self._used -= due
-            return
         if due <= 0:
+            return
+        if due < self._used:
+            self._used -= due
             return
         due -= self._used
         self._used = 0.0
