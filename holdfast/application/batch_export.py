@@ -101,6 +101,8 @@ def _answer(item: AnsweredItem) -> _Row:
         "backend": reply.backend,
         "model": reply.model,
         "disposition": reply.disposition,
+        "persona": reply.persona,
+        "marks": reply.marks,
         "attempts": reply.attempts,
         "queue_s": reply.queue_s,
         "backend_s": reply.backend_s,

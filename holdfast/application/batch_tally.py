@@ -12,7 +12,7 @@ from collections.abc import Callable
 from holdfast.ports.batch import BatchPhase, BatchProgress, BatchReport, BatchStatus
 from holdfast.ports.clock import Clock
 from holdfast.ports.journal import BatchSummary
-from holdfast.ports.service import Disposition, Reply
+from holdfast.ports.service import Reply
 
 __all__ = ["BatchTally"]
 
@@ -57,7 +57,7 @@ class BatchTally:
     def count_answer(self, reply: Reply) -> None:
         """Count an answer that was saved."""
         self._answered += 1
-        self._duplicates_saved += reply.disposition is not Disposition.CALLED
+        self._duplicates_saved += reply.disposition.is_shared
         self._count_result()
 
     def count_failure(self) -> None:

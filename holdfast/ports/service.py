@@ -39,6 +39,11 @@ class Disposition(enum.StrEnum):
     COMMANDED = "commanded"
     """The request was a command, such as ``/expert status``, and Holdfast answered it by itself."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the answer was made for another request, so that no backend was called for this one."""
+        return self in {Disposition.JOINED, Disposition.CACHED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

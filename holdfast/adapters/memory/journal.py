@@ -120,7 +120,7 @@ class MemoryJournal:
             answered=len(answers),
             failed=len(failures) - rejected,
             rejected=rejected,
-            duplicates_saved=len(answers) - len(called),
+            duplicates_saved=sum(answer.reply.disposition.is_shared for answer in answers),
             backend_calls=sum(reply.attempts for reply in called),
             p50_s=_percentile(times_s, 0.50),
             p99_s=_percentile(times_s, 0.99),

@@ -41,11 +41,11 @@ def read_summary(connection: sqlite3.Connection) -> BatchSummary:
             count(*) FILTER (WHERE kind IS NULL),
             count(*) FILTER (WHERE run IS NULL),
             count(*),
-            count(*) FILTER (WHERE disposition != :called),
+            count(*) FILTER (WHERE disposition IN (:joined, :cached)),
             coalesce(sum(attempts) FILTER (WHERE disposition = :called), 0)
         FROM record WHERE superseded_by IS NULL
         """,
-        {"called": Disposition.CALLED},
+        {"called": Disposition.CALLED, "joined": Disposition.JOINED, "cached": Disposition.CACHED},
     ).fetchone()
     failures = connection.execute(
         "SELECT kind, count(*) FROM record WHERE superseded_by IS NULL AND kind IS NOT NULL"
@@ -86,14 +86,14 @@ def read_answers(connection: sqlite3.Connection, after_line: int, limit: int) ->
 def _answers(connection: sqlite3.Connection, after_line: int, limit: int) -> Iterator[AnsweredItem]:
     rows = connection.execute(
         "SELECT line, id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, input_tokens,"
-        " output_tokens, citations FROM record JOIN item USING (line)"
+        " output_tokens, citations, persona, marks FROM record JOIN item USING (line)"
         " WHERE superseded_by IS NULL AND kind IS NULL AND line > ? ORDER BY line LIMIT ?",
         (after_line, limit),
     )
     size_bytes = 0
     for row in rows:
         line, item_id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, *tail = row
-        input_tokens, output_tokens, citations = tail
+        input_tokens, output_tokens, citations, persona, marks = tail
         reply = Reply(
             text=text,
             backend=backend,
@@ -105,6 +105,8 @@ def _answers(connection: sqlite3.Connection, after_line: int, limit: int) -> Ite
             usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens),
             citations=tuple(Citation(source=source, heading=heading) for source, heading in json.loads(citations)),
             request_id=item_id,
+            persona=persona,
+            marks=tuple(json.loads(marks)),
         )
         yield AnsweredItem(line=line, id=item_id, reply=reply, elapsed_s=elapsed_s)
         size_bytes += len(text) + len(citations)

@@ -74,6 +74,11 @@ STEPS: Sequence[Step] = (
         # At most one recorded result per item, held by the database itself.
         "CREATE UNIQUE INDEX current_record ON record (line) WHERE superseded_by IS NULL",
     ),
+    # Who answered, and which validators an answer did not pass.
+    (
+        "ALTER TABLE record ADD COLUMN persona TEXT",
+        "ALTER TABLE record ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 
 

@@ -65,6 +65,8 @@ def _answer(
         usage=Usage(input_tokens=7, output_tokens=11),
         citations=(Citation(source="adr/0001.md", heading='Why "one" name?'), Citation(source="b.md", heading="ß")),
         request_id=item.id,
+        persona="memory",
+        marks=("cited", "short"),
     )
     return AnsweredItem(line=item.line, id=item.id, reply=reply, elapsed_s=elapsed_s)
 
@@ -404,10 +406,10 @@ class JournalContract(ABC):
         assert failed == [2, 4, 6, 8, 10]
 
     async def test_summary_counts_calls_duplicates_times_and_kinds(self) -> None:
-        """A shared answer has called nothing, however many attempts its flight took."""
-        items = [_item(line) for line in range(1, 8)]
+        """A shared answer has called nothing, however many attempts its flight took; a command's saved no call."""
+        items = [_item(line) for line in range(1, 9)]
         timeout = Failure(kind=FailureKind.TIMEOUT, reason="too slow")
-        async with self._sealed(*items, _item(8, rejection=_BLANK)) as journal:
+        async with self._sealed(*items, _item(9, rejection=_BLANK)) as journal:
             run = await journal.resume()
             for _ in items:
                 await run.claim(suspects=False)
@@ -417,13 +419,14 @@ class JournalContract(ABC):
             await run.record_answer(_answer(items[3], attempts=1, elapsed_s=3.0))
             await run.record_failure(_failed(items[4], timeout))
             await run.record_failure(_failed(items[5], timeout))
+            await run.record_answer(_answer(items[6], disposition=Disposition.COMMANDED, attempts=0, elapsed_s=1.0))
 
         assert await self._summary() == BatchSummary(
             fingerprints=_FINGERPRINTS,
             run=1,
-            items=8,
+            items=9,
             pending=1,
-            answered=4,
+            answered=5,
             failed=2,
             rejected=1,
             duplicates_saved=2,

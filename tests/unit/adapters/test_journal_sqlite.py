@@ -110,6 +110,19 @@ async def test_older_journal_is_upgraded_by_a_reader_too(path: Path) -> None:
     assert pragma(path, "user_version") == len(STEPS) + 1
 
 
+async def test_answer_of_a_journal_older_than_personas_has_none_and_no_mark(path: Path) -> None:
+    await begin(SqliteJournal(path, steps=STEPS[:1]), 1)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO record (line, run, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s,"
+            " input_tokens, output_tokens, citations) VALUES (1, 1, 1.0, 't', 'b', 'm', 'called', 1, 0, 0, 0, 0, '[]')"
+        )
+
+    [kept] = await SqliteJournal(path).answers(after_line=0, limit=1)
+
+    assert (kept.reply.text, kept.reply.persona, kept.reply.marks) == ("t", None, ())
+
+
 async def test_older_journal_is_not_upgraded_under_its_writer(path: Path) -> None:
     await begin(SqliteJournal(path), 3)
 

@@ -176,6 +176,8 @@ async def test_run_answers_every_item_once_and_writes_its_files(bench: Bench) ->
         "backend": "main",
         "model": "m-1",
         "disposition": "called",
+        "persona": None,
+        "marks": [],
         "attempts": 1,
         "queue_s": 0.25,
         "backend_s": 0.5,
