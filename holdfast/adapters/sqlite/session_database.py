@@ -86,6 +86,7 @@ class SessionDatabase:
             found = SessionTables(self._connection)
             self._ahead_s = found.elapsed_s + max(0.0, wall_s() - found.wall_s) - clock.monotonic_s()
             self.totals = found.totals
+            self.change(lambda _: None, durable=False)  # a database that cannot be written shall not be opened
             self._opened = opened.pop_all()
 
     totals: SessionTotals
