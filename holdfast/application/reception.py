@@ -53,7 +53,8 @@ class Visit:
         timeout_s: seconds that it has in all.
         urgency: its priority and deadline.
         scope: what ends it at its deadline.
-        reply: set by whoever answers it; a visit that ends without one was cancelled.
+        reply: set by whoever answers it, with `answered`; a visit that ends without one failed or was cancelled.
+        failure: what the caller was told instead, where that may not leave the block as an exception.
     """
 
     turn: Turn
@@ -61,6 +62,8 @@ class Visit:
     urgency: Urgency
     scope: anyio.CancelScope
     reply: Reply | None = None
+    failure: Exception | None = None
+    _answered_at_s: float | None = None
 
 
 class Reception:
@@ -123,8 +126,8 @@ class Reception:
 
         Cancellation: stops waiting; nobody is let in any more.
         """
-        self.state = ServiceState.DRAINING
         if self._empty is None:
+            self.state = ServiceState.DRAINING
             self._empty = anyio.Event()
             if not self._inside:
                 self._empty.set()
