@@ -1,7 +1,7 @@
 """What it costs lately to choose a backend first.
 
 Responsibility: for each backend, an average of latencies that jumps up with a slow one and comes down with time, and
-    how many requests are with it.
+    how many requests have asked it and are not over.
 Guarantees: one slow answer is enough to be known as slow; a failure never makes a backend look faster; a backend that
     nobody asks is forgiven as time passes, so that it is tried again; after any cancellation every request is counted
     out; a clock that goes back ages nothing.
@@ -25,7 +25,7 @@ from holdfast.ports.clock import Clock
 __all__ = ["Journey", "RouteLoad"]
 
 _LEAST_COST_S: Final = 1e-6
-"""What a measured backend costs at least, or requests that are with it would no longer count after a quiet hour."""
+"""What a measured backend costs at least, or requests in flight would no longer count after a quiet hour."""
 
 
 class RouteLoad:
@@ -36,7 +36,7 @@ class RouteLoad:
         clock: monotonic time.
 
     Attributes:
-        in_flight: requests that are with it.
+        in_flight: requests that have asked it and are not over.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -100,34 +100,27 @@ class Journey:
         clock: monotonic time.
     """
 
-    __slots__ = ("_asked", "_clock", "_current", "_loads")
+    __slots__ = ("_asked", "_clock", "_loads")
 
     def __init__(self, loads: Mapping[str, RouteLoad], clock: Clock) -> None:
         self._loads = loads
         self._clock = clock
         self._asked: list[tuple[RouteLoad, float]] = []
-        self._current: RouteLoad | None = None
 
     def turn_to(self, backend: str) -> None:
-        """Leave the backend before, if there was one, and be with this one."""
-        self._leave()
-        load = self._current = self._loads[backend]
+        """Ask this backend, for the first time; the request is in flight there until it ends."""
+        load = self._loads[backend]
         load.in_flight += 1
         self._asked.append((load, self._clock.monotonic_s()))
 
     def end(self, *, is_answer: bool | None) -> None:
-        """Leave the last backend, and charge each one with the time since it was turned to.
+        """Be in flight nowhere any more, and charge each backend with the time since it was turned to.
 
         Args:
             is_answer: whether there was one; None charges nothing, for a request that says nothing about the backends.
         """
-        self._leave()
-        if is_answer is not None:
-            now_s = self._clock.monotonic_s()
-            for load, began_s in self._asked:
+        now_s = self._clock.monotonic_s()
+        for load, began_s in self._asked:
+            load.in_flight -= 1
+            if is_answer is not None:
                 load.observe(max(0.0, now_s - began_s), is_answer=is_answer)
-
-    def _leave(self) -> None:
-        if self._current is not None:
-            self._current.in_flight -= 1
-            self._current = None

@@ -143,10 +143,10 @@ def journeyed(*backends: str, clock: ManualClock) -> tuple[Journey, dict[str, Ro
     return journey, loads
 
 
-def test_journey_is_in_flight_at_the_backend_that_it_turned_to_last() -> None:
+def test_journey_is_in_flight_at_every_backend_that_it_turned_to() -> None:
     _, loads = journeyed("a", "b", clock=ManualClock())
 
-    assert [load.in_flight for load in loads.values()] == [0, 1, 0]
+    assert [load.in_flight for load in loads.values()] == [1, 1, 0]
 
 
 def test_journey_that_ends_charges_each_backend_until_the_end() -> None:
