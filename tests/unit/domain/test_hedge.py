@@ -13,23 +13,14 @@ import pytest
 
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig
-from holdfast.ports.events import Event, HedgeLaunched, HedgeRefused, HedgeWon
+from holdfast.ports.events import HedgeLaunched, HedgeRefused, HedgeWon
 from holdfast.testing import VirtualClock, virtual_backend
+from tests.fakes.events import Listener
 
 pytestmark = pytest.mark.anyio
 
 USUAL_S = 1.0
 WARM_UP = 100
-
-
-class Heard:
-    """Keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
 
 
 class Scripted:
@@ -64,7 +55,7 @@ def roomy() -> RetryBudget:
 
 
 async def warmed_up(
-    config: HedgeConfig | None = None, *, budget: RetryBudget | None = None, events: Heard | None = None
+    config: HedgeConfig | None = None, *, budget: RetryBudget | None = None, events: Listener | None = None
 ) -> Hedge:
     """Return a hedge that knows a hundred calls of one second each."""
     hedge = Hedge("a", config or HedgeConfig(), budget=budget or roomy(), clock=VirtualClock(), events=events)
@@ -101,8 +92,8 @@ async def test_call_faster_than_the_95th_percentile_runs_once() -> None:
 
 
 async def test_call_slower_than_the_95th_percentile_is_begun_again_beside_the_first_which_loses() -> None:
-    heard = Heard()
-    hedge = await warmed_up(events=heard)
+    listener = Listener()
+    hedge = await warmed_up(events=listener)
     delay_s = hedge.statistics().delay_s
     assert delay_s is not None
     work = Scripted(60.0, 0.5)
@@ -114,7 +105,7 @@ async def test_call_slower_than_the_95th_percentile_is_begun_again_beside_the_fi
     assert answer == 1
     assert (work.begun, work.running, work.cancelled) == (2, 0, [0])
     assert (hedge.statistics().won, hedge.statistics().hedged) == (1, 1)
-    assert heard.events == [HedgeLaunched(backend="a", after_s=delay_s), HedgeWon(backend="a")]
+    assert listener.heard == [HedgeLaunched(backend="a", after_s=delay_s), HedgeWon(backend="a")]
 
 
 async def test_call_whose_first_attempt_answers_after_all_cancels_the_second() -> None:
@@ -264,14 +255,14 @@ async def test_call_that_ends_at_the_moment_at_which_it_would_be_hedged_is_not()
 
 
 async def test_call_without_a_token_of_the_retries_goes_on_with_its_first_attempt() -> None:
-    heard = Heard()
+    listener = Listener()
     budget = RetryBudget(RetryBudgetConfig(min_retries=0), clock=VirtualClock())
-    hedge = await warmed_up(budget=budget, events=heard)
+    hedge = await warmed_up(budget=budget, events=listener)
     work = Scripted(60.0)
 
     assert await hedge.call(work) == 0
     assert (work.begun, hedge.statistics().without_token) == (1, 1)
-    assert heard.events == [HedgeRefused(backend="a", reason="without_token")]
+    assert listener.heard == [HedgeRefused(backend="a", reason="without_token")]
 
 
 async def test_call_that_is_refused_a_second_attempt_and_fails_later_raises_its_error() -> None:

@@ -9,19 +9,10 @@ import pytest
 from holdfast.domain.hedge_core import MOST_SAVED_HEDGES, HedgeConfig, HedgeCore, HedgeEnd
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.ports.errors import ConfigurationError
-from holdfast.ports.events import Event, HedgeLaunched, HedgeRefused, HedgeWon
+from holdfast.ports.events import HedgeLaunched, HedgeRefused, HedgeWon
 from holdfast.ports.outcome import Outcome
 from holdfast.testing import ManualClock
-
-
-class Heard:
-    """Keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
+from tests.fakes.events import Listener
 
 
 def roomy() -> RetryBudget:
@@ -29,7 +20,7 @@ def roomy() -> RetryBudget:
 
 
 def made(
-    config: HedgeConfig | None = None, *, budget: RetryBudget | None = None, events: Heard | None = None
+    config: HedgeConfig | None = None, *, budget: RetryBudget | None = None, events: Listener | None = None
 ) -> HedgeCore:
     return HedgeCore("a", config or HedgeConfig(), budget=budget or roomy(), events=events)
 
@@ -212,13 +203,13 @@ def test_settle_counts_the_end_and_what_was_hedged_adds_up(end: HedgeEnd, counte
 
 
 def test_events_tell_of_launches_of_wins_and_of_refusals_with_their_reason() -> None:
-    heard = Heard()
-    core = begun(made(events=heard), 20)
+    listener = Listener()
+    core = begun(made(events=listener), 20)
     launched(core)
     core.settle(HedgeEnd.WON)
     core.try_launch(0.2)
 
-    assert heard.events == [
+    assert listener.heard == [
         HedgeLaunched(backend="a", after_s=0.1),
         HedgeWon(backend="a"),
         HedgeRefused(backend="a", reason="without_credit"),
@@ -226,25 +217,25 @@ def test_events_tell_of_launches_of_wins_and_of_refusals_with_their_reason() -> 
 
 
 def test_events_of_ends_that_changed_nothing_for_the_caller_are_none() -> None:
-    heard = Heard()
-    core = begun(made(events=heard), 60)
+    listener = Listener()
+    core = begun(made(events=listener), 60)
     for end in (HedgeEnd.LOST, HedgeEnd.FAILED, HedgeEnd.ABANDONED):
         launched(core)
         core.settle(end)
 
-    assert {type(event) for event in heard.events} == {HedgeLaunched}
+    assert {type(event) for event in listener.heard} == {HedgeLaunched}
 
 
 def test_events_of_a_budget_that_refuses_say_which_rule_did() -> None:
-    heard = Heard()
+    listener = Listener()
     budget = RetryBudget(RetryBudgetConfig(min_retries=0), clock=ManualClock())
-    core = begun(made(budget=budget, events=heard), 20)
+    core = begun(made(budget=budget, events=listener), 20)
     core.try_launch(0.1)
     for _ in range(5):
         budget.begin().settle(Outcome.SUCCESS)
     core.try_launch(0.1)
 
-    assert heard.events == [
+    assert listener.heard == [
         HedgeRefused(backend="a", reason="without_token"),
         HedgeRefused(backend="a", reason="without_room"),
     ]
