@@ -1,7 +1,7 @@
 """How many tokens a call will take, before anybody has counted them.
 
 Responsibility: a quick estimate of what a request reads and writes, for limits that must decide before the call.
-Guarantees: linear in the texts, a few KiB of memory however long they are; the same texts always give the same number.
+Guarantees: linear in the texts, and takes a bounded memory however long they are; the same texts always give the same number.
 Not responsible for: what was really used: the backend says that in its `Usage`. Being right: only a model's own
     tokenizer is, and the error of this estimate is unmeasured for every model.
 Sources: four bytes a token: OpenAI's rule of thumb for English, "1 token ~= 4 chars in English",
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.inference import Message, Parameters, Prompt
 from holdfast.ports.service import Request
 
@@ -27,7 +28,6 @@ DEFAULT_OUTPUT_TOKENS: Final = 256
 
 _BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4
-_ENCODED_AT_ONCE: Final = 4096  # characters, so at most 16 KiB of UTF-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +78,9 @@ def estimate_prompt_tokens(prompt: Prompt, *, default_output_tokens: int = DEFAU
 
 
 def _estimate(messages: Sequence[Message], parameters: Parameters, default_output_tokens: int) -> TokenEstimate:
-    size_bytes = sum(_utf8_bytes(message.content) for message in messages)
+    size_bytes = sum(utf8_size_bytes(message.content) for message in messages)
     max_tokens = parameters.max_tokens
     return TokenEstimate(
         input_tokens=-(-size_bytes // _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(messages),
         output_tokens=default_output_tokens if max_tokens is None else max_tokens,
-    )
-
-
-def _utf8_bytes(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    return sum(
-        len(text[start : start + _ENCODED_AT_ONCE].encode("utf-8", "surrogatepass"))
-        for start in range(0, len(text), _ENCODED_AT_ONCE)
     )
