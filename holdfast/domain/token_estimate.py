@@ -1,7 +1,7 @@
 """How many tokens a call will take, before anybody has counted them.
 
 Responsibility: a quick estimate of what a request reads and writes, for limits that must decide before the call.
-Guarantees: linear in the texts, and takes a bounded memory however long they are; the same texts always give the same number.
+Guarantees: linear in the texts, in bounded memory however long they are; the same texts always give the same number.
 Not responsible for: what was really used: the backend says that in its `Usage`. Being right: only a model's own
     tokenizer is, and the error of this estimate is unmeasured for every model.
 Sources: four bytes a token: OpenAI's rule of thumb for English, "1 token ~= 4 chars in English",
