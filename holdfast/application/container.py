@@ -23,7 +23,7 @@ from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.consistency import check_consistency
-from holdfast.application.orchestrator import Orchestrator, reply_size_bytes
+from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.reception import DoorConfig, Reception
 from holdfast.application.routing import FallbackRouter, Route
@@ -43,9 +43,13 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
+from holdfast.domain.stream_sharing import SharedStreams
+from holdfast.domain.stream_timeout import StreamTimeout
+from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
@@ -207,6 +211,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         policy = container.trip_policy(name, guard)
         return CircuitBreaker(name, guard.breaker, clock=clock, random=chance, trip_policy=policy, events=events)
 
+    def make_rate_limit(name: str, config: RateLimitConfig | None) -> RateLimit | None:
+        return None if config is None else RateLimit(f"backend {name!r}", config, clock=clock, events=events)
+
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
         breakers = BreakerRegistry(make_breaker)
@@ -223,7 +230,11 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                 ),
                 budget=budgets[name],
                 breaker=breakers.get(name),
+                rate_limit=make_rate_limit(name, backend.guard.rate_limit),
                 timeout=Timeout(backend.guard.attempt_timeout_s),
+                stream_timeout=StreamTimeout(
+                    first_s=backend.guard.attempt_timeout_s, idle_s=backend.guard.stream_idle_timeout_s
+                ),
                 pool=await stack.enter_async_context(
                     AsyncResourcePool(
                         name, backend.provider, backend.guard.pool, clock=clock, random=chance, events=events
@@ -235,6 +246,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         deduplicator = await stack.enter_async_context(
             Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
         )
+        streams = await stack.enter_async_context(
+            SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
+        )
         router = FallbackRouter(routes, events=events)
         admission = AdmissionQueue(
             settings.admission,
@@ -244,9 +258,16 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                 None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit, events=events)
             ),
         )
+        tenants = TenantLimits(
+            settings.tenant_rate_limit,
+            {name: tenant.rate_limit for name, tenant in settings.tenants.items()},
+            clock=clock,
+            events=events,
+        )
         pipeline = Pipeline(
             router=router,
             retriever=retriever,
+            tenants=tenants,
             admission=admission,
             max_passages=settings.retrieval.limit,
             instance=secrets.token_hex(8),
@@ -255,8 +276,10 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         yield Orchestrator(
             pipeline=pipeline,
             router=router,
+            tenants=tenants,
             admission=admission,
             deduplicator=deduplicator,
+            streams=streams,
             reception=Reception(
                 DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
                 clock=clock,

@@ -10,22 +10,27 @@ Not responsible for: the stages in between: see `holdfast.application.pipeline`;
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
 
 from holdfast.application.pipeline import Pipeline, Turn
-from holdfast.application.reception import Reception
+from holdfast.application.reading import ReadReply, addressed
+from holdfast.application.reception import Reception, Visit
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
+from holdfast.domain.stream_reader import StreamReader
+from holdfast.domain.stream_sharing import SharedStreams
+from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.events import RecordedEvent
-from holdfast.ports.service import Disposition, Reply, Request, Service
+from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
 from holdfast.ports.statistics import Health
 
-__all__ = ["Orchestrator", "reply_size_bytes"]
+__all__ = ["Orchestrator", "reply_size_bytes", "reply_text"]
 
 
 def reply_size_bytes(reply: Reply) -> int:
@@ -34,14 +39,21 @@ def reply_size_bytes(reply: Reply) -> int:
     return sys.getsizeof(reply.text) + citations
 
 
+def reply_text(reply: Reply) -> str:
+    """Return what a stream of `reply` consists of."""
+    return reply.text
+
+
 class Orchestrator:
     """Answers requests along the one wired path. Open one with `holdfast.open_orchestrator`.
 
     Args:
         pipeline: the stages.
         router: the backends, for `health`.
+        tenants: their rate limits, for `health`.
         admission: the queue of the pipeline, for `health`; closed by `drain`.
         deduplicator: shares the answers of identical requests.
+        streams: shares them while they come.
         reception: the door.
         events: the hub that all of them tell.
         clock: monotonic time.
@@ -52,16 +64,20 @@ class Orchestrator:
         *,
         pipeline: Pipeline,
         router: FallbackRouter,
+        tenants: TenantLimits,
         admission: AdmissionQueue,
         deduplicator: Deduplicator[Reply],
+        streams: SharedStreams[Reply],
         reception: Reception,
         events: EventHub,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._router = router
+        self._tenants = tenants
         self._admission = admission
         self._deduplicator = deduplicator
+        self._streams = streams
         self._reception = reception
         self._events = events
         self._clock = clock
@@ -85,6 +101,56 @@ class Orchestrator:
             visit.reply = reply = await self._answer(visit.turn, visit.urgency)
         return reply
 
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[ReplyStream]:
+        """Give the reply to `request` while it comes, for the length of an ``async with`` block.
+
+        The request takes the same path as in `submit`, in a task of the engine's own, and shares its answer with both
+        streams and submits. Its text goes out as it comes, or as one piece where all of it has to be seen first (JSON).
+        A failure is tried again, and elsewhere, until the first piece has gone out.
+
+        The block is part of the request: it is cancelled at the deadline, unless the reply is complete by then. Whoever
+        leaves it earlier ends the request.
+
+        Raises:
+            RequestError, ClosedError: on entering; as `submit`.
+            DeadlineExceededError: on leaving; the deadline passed first.
+            ClosedError: on leaving; draining cut the request short.
+            StreamInterruptedError: while iterating; the backend failed after something had gone out.
+            SlowReaderError: while iterating; nothing was read for ``streaming.stall_timeout_s`` while the answer was as
+                far ahead as it may be.
+            Exception: while iterating; as `submit`. What the block itself raises passes through as it is.
+
+        Cancellation: as `submit`.
+
+        Example:
+            >>> import anyio
+            >>> from holdfast import Message, Role, Settings, open_orchestrator
+            >>> from holdfast.application.settings import ScriptedSettings
+            >>> settings = Settings(backends={"canned": ScriptedSettings(kind="scripted", reply="forty-two")})
+            >>> async def main() -> None:
+            ...     async with open_orchestrator(settings) as service:
+            ...         question = Request(messages=(Message(role=Role.USER, content="what is the answer?"),))
+            ...         async with service.stream(question) as stream:
+            ...             async for piece in stream:
+            ...                 print(piece)
+            ...         print((await stream.reply()).backend)
+            >>> anyio.run(main)
+            forty-two
+            canned
+        """
+        raised: Exception | None = None
+        with self._reception.visit(request) as visit, closing(self._open_stream(visit)) as reader:
+            try:
+                yield ReadReply(reader, visit, clock=self._clock)
+            except Exception as error:  # noqa: BLE001 - re-raised below, when the visit has been counted for what it was
+                raised = error
+        try:
+            if raised is not None:
+                raise raised
+        finally:
+            raised = None  # or this frame and the error's traceback would keep each other alive
+
     def health(self) -> Health:
         """Return what every mechanism counts, as one frozen snapshot."""
         return Health(
@@ -92,8 +158,10 @@ class Orchestrator:
             uptime_s=self._clock.monotonic_s() - self._opened_at_s,
             requests=self._reception.requests(),
             latency=self._reception.latency(),
+            tenants=self._tenants.statistics(),
             admission=self._admission.statistics(),
             deduplication=self._deduplicator.statistics(),
+            streams=self._streams.statistics(),
             backends=tuple(route.health() for route in self._router.routes),
             events=self._events.statistics(),
         )
@@ -110,31 +178,35 @@ class Orchestrator:
         """
         await self._reception.drain(timeout_s)
         self._deduplicator.close()
+        self._streams.close()
         self._admission.close()
         self._reception.close()
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
-        request = turn.request
-        if opts_out(request):
-            return _addressed(await self._pipeline.run(turn, urgency), request, Disposition.CALLED)
-        shared = await self._deduplicator.run(
-            DeduplicationKey.of(
-                tenant=request.tenant,
-                model=request.model,
-                messages=request.messages,
-                parameters=request.parameters,
-            ),
-            lambda flight: self._pipeline.run(turn, flight),
-            urgency=urgency,
+        key = _shared_key(turn.request)
+        if key is None:
+            return addressed(await self._pipeline.run(turn, urgency), turn.request, Disposition.CALLED)
+        shared = await self._deduplicator.run(key, lambda flight: self._pipeline.run(turn, flight), urgency=urgency)
+        return addressed(shared.value, turn.request, shared.disposition)
+
+    def _open_stream(self, visit: Visit) -> StreamReader[Reply]:
+        return self._streams.open(
+            _shared_key(visit.turn.request),
+            lambda flight, outlet: self._pipeline.run(visit.turn, flight, outlet),
+            urgency=visit.urgency,
         )
-        return _addressed(shared.value, request, shared.disposition)
 
 
-def _addressed(reply: Reply, request: Request, disposition: Disposition) -> Reply:
-    """Return the reply of a flight as one of those who share it gets it."""
-    if request.request_id is None and disposition is Disposition.CALLED:
-        return reply
-    return replace(reply, request_id=request.request_id, disposition=disposition)
+def _shared_key(request: Request) -> DeduplicationKey | None:
+    """Return what identical requests share; None if this one shares its answer with nobody."""
+    if opts_out(request):
+        return None
+    return DeduplicationKey.of(
+        tenant=request.tenant,
+        model=request.model,
+        messages=request.messages,
+        parameters=request.parameters,
+    )
 
 
 _: type[Service] = Orchestrator

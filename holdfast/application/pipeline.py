@@ -1,6 +1,6 @@
 """The stages behind the deduplicator, in their order.
 
-Responsibility: admit → retrieve → assemble → infer → post-process, for one turn.
+Responsibility: tenant's rate limit → admit → retrieve → assemble → infer → post-process, for one turn.
 Guarantees: whatever a stage took, it has given back when the turn ends, however it ends; the deadline is handed to each
     stage as the same object.
 Not responsible for: the door, the deadline and shared answers: see `holdfast.application.orchestrator`.
@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
-from holdfast.domain.post_processing import post_process
+from holdfast.domain.metered_call import MeteredCall
+from holdfast.domain.post_processing import is_seen_whole, post_process
 from holdfast.domain.prompt_assembly import assemble, retrieval_query
+from holdfast.domain.stream_outlet import Outlet
+from holdfast.domain.tenant_limits import TenantLimits
+from holdfast.domain.token_estimate import estimate_tokens
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.retrieval import Retriever
@@ -42,17 +46,19 @@ class Pipeline:
     Args:
         router: the backends.
         retriever: where passages come from; None leaves that stage out.
+        tenants: what each tenant gets in a minute.
         admission: the queue, with the limit behind it.
         max_passages: passages retrieved for each request.
         instance: begins every idempotency key, so that two processes never send the same one.
         clock: monotonic time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part
         self,
         *,
         router: FallbackRouter,
         retriever: Retriever | None,
+        tenants: TenantLimits,
         admission: AdmissionQueue,
         max_passages: int,
         instance: str,
@@ -60,26 +66,47 @@ class Pipeline:
     ) -> None:
         self._router = router
         self._retriever = retriever
+        self._tenants = tenants
         self._admission = admission
         self._max_passages = max_passages
         self._instance = instance
         self._clock = clock
         self._numbers = itertools.count(1)
 
-    async def run(self, turn: Turn, urgency: Urgency) -> Reply:
+    async def run(self, turn: Turn, urgency: Urgency, outlet: Outlet | None = None) -> Reply:
         """Return the reply to `turn`, as one that was called for.
+
+        Args:
+            turn: what was asked.
+            urgency: its priority and deadline.
+            outlet: where its text goes while it comes; nothing goes there if all of it has to be seen first.
 
         Raises:
             Exception: as `Orchestrator.submit` says; nothing of the turn is held any more.
 
         Cancellation: the turn leaves the queue and gives back what it holds.
         """
+        limit = self._tenants.get(turn.request.tenant)
+        if limit is None:
+            return await self._run_metered(turn, urgency, outlet, None)
+        with MeteredCall(limit, estimate_tokens(turn.request), urgency.deadline) as metered:
+            reply = await self._run_metered(turn, urgency, outlet, metered)
+            metered.answer(reply.usage)
+        return reply
+
+    async def _run_metered(
+        self, turn: Turn, urgency: Urgency, outlet: Outlet | None, metered: MeteredCall | None
+    ) -> Reply:
         queued_s = self._clock.monotonic_s()
         return await self._admission.call(
-            lambda: self._run_admitted(turn, urgency, queued_s), size_bytes=turn.size_bytes, urgency=urgency
+            lambda: self._run_admitted(turn, urgency, outlet, metered, queued_s),
+            size_bytes=turn.size_bytes,
+            urgency=urgency,
         )
 
-    async def _run_admitted(self, turn: Turn, urgency: Urgency, queued_s: float) -> Reply:
+    async def _run_admitted(
+        self, turn: Turn, urgency: Urgency, outlet: Outlet | None, metered: MeteredCall | None, queued_s: float
+    ) -> Reply:
         admitted_s = self._clock.monotonic_s()
         request = turn.request
         passages = (
@@ -91,8 +118,12 @@ class Pipeline:
         if key is None:
             key = f"{self._instance}-{next(self._numbers)}"
         prompt = assemble(request, passages, idempotency_key=key)
+        if metered is not None:
+            metered.begin()
         asked_s = self._clock.monotonic_s()
-        routed = await self._router.complete(prompt, deadline=urgency.deadline)
+        routed = await self._router.complete(
+            prompt, deadline=urgency.deadline, outlet=None if is_seen_whole(request.parameters) else outlet
+        )
         answered_s = self._clock.monotonic_s()
         completion = post_process(routed.completion, request.parameters)
         return Reply(

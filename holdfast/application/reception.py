@@ -53,8 +53,9 @@ class Visit:
         timeout_s: seconds that it has in all.
         urgency: its priority and deadline.
         scope: what ends it at its deadline.
-        reply: set by whoever answers it, with `answered`; a visit that ends without one failed or was cancelled.
-        failure: what the caller was told instead, where that may not leave the block as an exception.
+        reply: set by whoever answers it; a visit that ends without one was cancelled.
+        answered_at_s: when that was, where the caller stays on after it.
+        failure: what the caller was told instead, where it need not leave the block as an exception.
     """
 
     turn: Turn
@@ -62,8 +63,8 @@ class Visit:
     urgency: Urgency
     scope: anyio.CancelScope
     reply: Reply | None = None
+    answered_at_s: float | None = None
     failure: Exception | None = None
-    _answered_at_s: float | None = None
 
 
 class Reception:
@@ -111,7 +112,10 @@ class Reception:
         except BaseException as error:
             self._count_failed(request, error, began_s)
             raise
-        self._count_answered(visit, began_s)
+        if visit.failure is not None:
+            self._count_failed(request, visit.failure, began_s)
+        else:
+            self._count_answered(visit, began_s)
 
     def requests(self) -> RequestStatistics:
         """Return how many requests there were, and how they ended."""
@@ -160,7 +164,7 @@ class Reception:
         )
 
     def _count_answered(self, visit: Visit, began_s: float) -> None:
-        now_s = self._clock.monotonic_s()
+        now_s = self._clock.monotonic_s() if visit.answered_at_s is None else visit.answered_at_s
         reply, request = visit.reply, visit.turn.request
         if reply is None:
             self._meter.end(Ending.CANCELLED, now_s=now_s)

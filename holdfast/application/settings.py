@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -31,14 +31,18 @@ from pydantic_settings import (
 )
 
 from holdfast.application.batch_config import BatchConfig
+from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
+from holdfast.application.section import Section
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.event_hub import EventConfig
 from holdfast.domain.pool import PoolConfig
+from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.domain.stream_outlet import StreamingConfig
 from holdfast.ports.errors import ConfigurationError
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "RetrievalSettings",
     "ScriptedSettings",
     "Settings",
+    "TenantSettings",
     "flatten",
     "load_settings",
 ]
@@ -57,36 +62,38 @@ _PREFIX: Final = "HOLDFAST_"
 _DELIMITER: Final = "__"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class GuardSettings(_Section):
+class GuardSettings(Section):
     """What stands around each backend.
 
     Args:
-        attempt_timeout_s: seconds one attempt may take; default 30, unmeasured.
+        attempt_timeout_s: seconds one attempt may take, or until the first piece of one that streams; default 30,
+            unmeasured.
+        stream_idle_timeout_s: seconds between two pieces of an attempt that streams; those for which a slow reader
+            keeps the backend waiting do not count; default 30, unmeasured.
         retry: when a failed attempt is tried again.
         retry_budget: how much of its load may be retries.
         breaker: when the backend is left alone for a while.
+        rate_limit: how many requests and tokens it gets in a minute; None, the default, for no limit.
         pool: how many calls it gets at once.
     """
 
     attempt_timeout_s: float = Field(default=30.0, gt=0)
+    stream_idle_timeout_s: float = Field(default=30.0, gt=0)
     retry: RetryPolicy = RetryPolicy()
     retry_budget: RetryBudgetConfig = RetryBudgetConfig()
     breaker: BreakerConfig = BreakerConfig()
+    rate_limit: RateLimitConfig | None = None
     pool: PoolConfig = PoolConfig()
 
 
-class ExtractiveSettings(_Section):
+class ExtractiveSettings(Section):
     """The embedded backend: answers with sentences of the retrieved passages."""
 
     kind: Literal["extractive"] = "extractive"
     guard: GuardSettings | None = None
 
 
-class ScriptedSettings(_Section):
+class ScriptedSettings(Section):
     """A backend that does the same for every prompt, for drills and load tests.
 
     Args:
@@ -106,7 +113,7 @@ BackendSettings = Annotated[ExtractiveSettings | ScriptedSettings, Field(discrim
 """One backend, by its kind; its own guard, if any, replaces the common one."""
 
 
-class RetrievalSettings(_Section):
+class RetrievalSettings(Section):
     """Where answers come from.
 
     Args:
@@ -122,7 +129,17 @@ class RetrievalSettings(_Section):
     limit: int = Field(default=10, ge=1)
 
 
-class Settings(_Section):
+class TenantSettings(Section):
+    """One tenant.
+
+    Args:
+        rate_limit: how many requests and tokens it gets in a minute; None for no limit, not even the common one.
+    """
+
+    rate_limit: RateLimitConfig | None = None
+
+
+class Settings(Section):
     """The whole configuration.
 
     Args:
@@ -131,11 +148,19 @@ class Settings(_Section):
         max_in_flight: requests worked on at once; default 20, the initial limit of Netflix' concurrency-limits.
         adaptive_limit: lets the latencies of the requests decide, in place of `max_in_flight`, how many are worked on
             at once; None, the default, does not.
+        tenants: those tenants that differ from the others, by name.
+        tenant_rate_limit: how many requests and tokens each of the others gets in a minute; None, the default, for no
+            limit. Duplicates that share an answer take nothing of it.
         admission: the queue in front of them.
         deduplication: how identical requests share one answer.
+        streaming: what may pile up between a backend and those who read its answer.
         retrieval: where answers come from.
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
+        prompts: the instructions of personas, by a name of your own.
+        personas: by the name under which a request chooses one; default none.
+        validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
+            persona names checks every answer; default none.
         batch: how files of requests are run.
         events: how much of what was decided is remembered.
         log_events: log each event too, by the logger ``holdfast.events`` of the standard library, which needs a level
@@ -146,11 +171,17 @@ class Settings(_Section):
     max_request_bytes: int = Field(default=1024 * 1024, ge=1)
     max_in_flight: int = Field(default=20, ge=1)
     adaptive_limit: AdaptiveLimitConfig | None = None
+    tenants: dict[str, TenantSettings] = Field(default={})
+    tenant_rate_limit: RateLimitConfig | None = None
     admission: AdmissionConfig = AdmissionConfig()
     deduplication: DeduplicationConfig = DeduplicationConfig()
+    streaming: StreamingConfig = StreamingConfig()
     retrieval: RetrievalSettings = RetrievalSettings()
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
+    prompts: dict[str, str] = Field(default={})
+    personas: dict[str, PersonaSettings] = Field(default={})
+    validators: dict[str, ValidatorSettings] = Field(default={})
     batch: BatchConfig = BatchConfig()
     events: EventConfig = EventConfig()
     log_events: bool = False
@@ -282,7 +313,7 @@ def _refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> Config
 
 def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> ConfigurationError:
     parts = [str(part) for part in problem["loc"]]
-    if parts[0] == "backends" and len(parts) > 2:
+    if _kinds_of(parts[0]) and len(parts) > 2:
         del parts[2]  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
@@ -290,8 +321,8 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
         message = str(cause).removeprefix(f"{cause.path}: ")
     elif problem["type"].startswith("union_tag_"):
         parts.append("kind")
-        kinds = " or ".join(repr(typing.get_args(kind.model_fields["kind"].annotation)[0]) for kind in _kinds())
-        message = f"must be {kinds}"
+        kinds = [typing.get_args(kind.model_fields["kind"].annotation)[0] for kind in _kinds_of(parts[0])]
+        message = f"must be {' or '.join(map(repr, kinds))}"
     elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, unknown = parts
         nearest = _nearest(unknown, _keys_below(parents))
@@ -315,14 +346,27 @@ def _nearest(unknown: str, known: Iterable[str]) -> str | None:
 
 
 def _keys_below(parents: list[str]) -> list[str]:
-    tree: dict[str, Any] = Settings(adaptive_limit=AdaptiveLimitConfig()).model_dump()  # with what is off by default
-    if parents[:1] == ["backends"] and len(parents) > 1:
-        tree = {key: None for kind in _kinds() for key in kind.model_fields} | {"guard": tree["guard"]}
+    rate_limit = RateLimitConfig(requests_per_minute=1.0)
+    everything = Settings(  # with what is off by default
+        adaptive_limit=AdaptiveLimitConfig(),
+        guard=GuardSettings(rate_limit=rate_limit),
+        tenants={"": TenantSettings(rate_limit=rate_limit)},
+        tenant_rate_limit=rate_limit,
+        personas={"": PersonaSettings(prompt="")},
+    )
+    tree: dict[str, Any] = everything.model_dump()
+    if len(parents) > 1 and (kinds := _kinds_of(parents[0])):
+        tree = {key: tree.get(key) for kind in kinds for key in kind.model_fields}
+        parents = parents[2:]
+    elif len(parents) > 1 and parents[0] in {"tenants", "personas"}:
+        tree = tree[parents[0]][""]
         parents = parents[2:]
     for name in parents:
         tree = tree[name]
     return list(tree)
 
 
-def _kinds() -> tuple[type[ExtractiveSettings | ScriptedSettings], ...]:
-    return typing.get_args(typing.get_args(BackendSettings)[0])
+def _kinds_of(section: str) -> tuple[type[Section], ...]:
+    """Return the kinds that the entries of a section can be of; none for a section without kinds."""
+    kinds = {"backends": BackendSettings, "validators": ValidatorSettings}.get(section)
+    return () if kinds is None else typing.get_args(typing.get_args(kinds)[0])

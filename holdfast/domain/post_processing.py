@@ -15,7 +15,7 @@ from typing import Final
 
 from holdfast.ports.inference import Completion, Parameters, ResponseFormat
 
-__all__ = ["post_process", "strip_json_fences"]
+__all__ = ["is_seen_whole", "post_process", "strip_json_fences"]
 
 _JSON_TAGS: Final = frozenset({"json", "json5", "jsonc"})
 _SHORTEST_FENCE: Final = 3
@@ -23,10 +23,15 @@ _SHORTEST_FENCE: Final = 3
 
 def post_process(completion: Completion, parameters: Parameters) -> Completion:
     """Return `completion` in the form that `parameters` ask for."""
-    if parameters.response_format is not ResponseFormat.JSON:
+    if not is_seen_whole(parameters):
         return completion
     text = strip_json_fences(completion.text)
     return completion if text == completion.text else dataclasses.replace(completion, text=text)
+
+
+def is_seen_whole(parameters: Parameters) -> bool:
+    """Return whether `post_process` has to see a whole text, so that none of it may go out before the end."""
+    return parameters.response_format is ResponseFormat.JSON
 
 
 def strip_json_fences(text: str) -> str:

@@ -139,7 +139,7 @@ from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Passage, Retriever
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
 from holdfast.ports.search_terms import MAX_SEARCH_TERMS, search_terms
-from holdfast.ports.service import Disposition, Priority, Reply, Request, Service
+from holdfast.ports.service import Disposition, Priority, Reply, ReplyStream, Request, Service
 from holdfast.ports.session import (
     MOST_EXPIRED_AT_ONCE,
     LoadedSession,
@@ -298,6 +298,7 @@ __all__ = [
     "Removal",
     "RemovedSession",
     "Reply",
+    "ReplyStream",
     "Request",
     "RequestAnswered",
     "RequestError",

@@ -8,13 +8,14 @@ Not responsible for: how requests arrive (command line, HTTP) or which adapters 
 from __future__ import annotations
 
 import enum
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from holdfast.ports.inference import Citation, Message, Parameters, Usage
 from holdfast.ports.statistics import Health
 
-__all__ = ["Disposition", "Priority", "Reply", "Request", "Service"]
+__all__ = ["Disposition", "Priority", "Reply", "ReplyStream", "Request", "Service"]
 
 
 class Priority(enum.IntEnum):
@@ -115,17 +116,47 @@ class Reply:
     marks: tuple[str, ...] = ()
 
 
+class ReplyStream(Protocol):
+    """A reply while it comes: ``async for piece in stream``, and then ``await stream.reply()``.
+
+    Ordering: the pieces put together are the text of the reply, or as much of it as had come when it failed. A piece is
+    never empty; a reader who was slow gets several at once. Cancellation: neutral; iterating may go on afterwards.
+    Errors: those of `Service`, raised where the next piece would have come. For one caller at a time.
+    """
+
+    def __aiter__(self) -> Self:
+        """Return the stream itself: it is read once."""
+        ...
+
+    async def __anext__(self) -> str:
+        """Return the next piece of the text."""
+        ...
+
+    async def reply(self) -> Reply:
+        """Return the whole reply, once it is complete; whatever has not been read by then is dropped."""
+        ...
+
+
 class Service(Protocol):
     """Answers requests.
 
     Ordering: concurrent requests are independent. Duplication: identical requests may share one answer, unless they
     opt out. Idempotency: submitting again is safe. Cancellation: neutral; the request leaves nothing behind, and work
     that others share goes on. Errors: `RequestError`, `RefusedError`, `DeadlineExceededError`, `AttemptTimeoutError`,
-    `BackendError`, `RetrievalError`, `SharedFailureError`, `OutputError` and `SessionError`.
+    `BackendError`, `RetrievalError`, `SharedFailureError`, `OutputError` and `SessionError`; of a stream also
+    `StreamInterruptedError` and `SlowReaderError`.
     """
 
     async def submit(self, request: Request) -> Reply:
         """Return the reply to one request."""
+        ...
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[ReplyStream]:
+        """Return the reply to one request while it comes, for an ``async with`` block.
+
+        The block is cancelled at the request's deadline, as long as the reply is not complete. Leaving it earlier ends
+        the request; its call ends too, unless others share it.
+        """
         ...
 
     def health(self) -> Health:

@@ -175,10 +175,17 @@ class LimitStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionStatistics:
-    """`offered = waiting + granted + refused + shed + expired + cancelled`."""
+    """`offered = waiting + granted + refused + shed + expired + cancelled`.
+
+    `waiting_tenants` have something waiting; `overloaded` counts the lines, each of one tenant at one priority, that
+    have not been empty for so long that their newest entry goes first.
+    """
 
     waiting: int
     waiting_bytes: int
+    waiting_tokens: int
+    waiting_tenants: int
+    overloaded: int
     offered: int
     granted: int
     refused: int
@@ -344,14 +351,15 @@ class ModelSlotStatistics:
 class BackendHealth:
     """One backend, as the router sees it.
 
-    `hedge` is None where calls are not hedged; `latency_s`, what choosing this backend costs lately, where routing does
-    not go by it, and before the first answer.
+    `rate_limit` is None where none is set; `hedge` is None where calls are not hedged; `latency_s`, what choosing this
+    backend costs lately, where routing does not go by it, and before the first answer.
     """
 
     name: str
     retry_budget: RetryBudgetStatistics
     breaker: BreakerStatistics
     pool: PoolStatistics
+    rate_limit: RateLimitStatistics | None = None
     hedge: HedgeStatistics | None = None
     latency_s: float | None = None
 
@@ -428,8 +436,10 @@ class Health:
         uptime_s: seconds since the service was opened.
         requests: how many there were, and how they ended.
         latency: how long the last requests that were answered took.
+        tenants: their rate limits.
         admission: the queue at the door.
         deduplication: what duplicates saved.
+        streams: how many replies were read while they came, and what their texts take now.
         backends: one entry for each, in routing order.
         events: what was decided, by name.
     """
@@ -438,7 +448,9 @@ class Health:
     uptime_s: float
     requests: RequestStatistics
     latency: LatencyStatistics
+    tenants: TenantLimitStatistics
     admission: AdmissionStatistics
     deduplication: DeduplicationStatistics
+    streams: StreamStatistics
     backends: tuple[BackendHealth, ...]
     events: EventStatistics
