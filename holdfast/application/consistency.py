@@ -7,6 +7,8 @@ Not responsible for: what is wrong with a single setting: its own class refuses 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.application.settings import Settings
 from holdfast.domain.validation import require
 
@@ -25,3 +27,19 @@ def check_consistency(settings: Settings) -> None:
         f"{settings.max_request_bytes}; raise one or lower the other",
         path="admission.max_bytes",
     )
+    for name, persona in settings.personas.items():
+        require(
+            persona.prompt in settings.prompts,
+            f"{persona.prompt!r} is none of prompts; there are {_listed(settings.prompts)}",
+            path=f"personas.{name}.prompt",
+        )
+        for validator in persona.validators:
+            require(
+                validator in settings.validators,
+                f"{validator!r} is none of validators; there are {_listed(settings.validators)}",
+                path=f"personas.{name}.validators",
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
