@@ -10,6 +10,7 @@ import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
+from holdfast.domain import EventConfig
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
@@ -22,6 +23,7 @@ CONFIGS = {
     ("domain", "CircuitBreaker"): BreakerConfig,
     ("domain", "Deduplicator"): DeduplicationConfig,
     ("domain", "AdmissionQueue"): AdmissionConfig,
+    ("domain", "EventHub"): EventConfig,
     ("application", "A batch"): BatchConfig,
 }
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")
