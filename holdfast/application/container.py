@@ -24,7 +24,9 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.consistency import check_consistency
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
+from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
+from holdfast.application.prompt_settings import make_book
 from holdfast.application.reception import DoorConfig, Reception
 from holdfast.application.routing import FallbackRouter, Route
 from holdfast.application.settings import (
@@ -201,6 +203,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     """
     settings: Settings = container.settings()
     check_consistency(settings)
+    book = make_book(settings.prompts, settings.personas)
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     events: EventHub = container.events()
@@ -285,6 +288,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                 clock=clock,
                 events=events,
             ),
+            personas=PersonaDesk(book, events=events),
             events=events,
             clock=clock,
         )

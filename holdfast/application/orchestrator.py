@@ -1,6 +1,7 @@
 """The wired path that every request takes.
 
-Responsibility: door → deduplicate → the stages of the pipeline → deliver; and the life of the service.
+Responsibility: door → personas and commands → deduplicate → the stages of the pipeline → deliver; and the life of the
+    service.
 Guarantees: the deadline is set once, at the door, and holds for everything behind it; identical requests share one
     flight; a duplicate takes no admission slot; after any cancellation every count is back where it was.
 Not responsible for: the stages in between: see `holdfast.application.pipeline`; building the parts: see
@@ -13,6 +14,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 
+from holdfast.application.persona_desk import PersonaDesk, commanded_reply
 from holdfast.application.pipeline import Pipeline, Turn
 from holdfast.application.reading import ReadReply, addressed
 from holdfast.application.reception import Reception, Visit
@@ -55,6 +57,7 @@ class Orchestrator:
         deduplicator: shares the answers of identical requests.
         streams: shares them while they come.
         reception: the door.
+        personas: who answers, and the commands.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -69,6 +72,7 @@ class Orchestrator:
         deduplicator: Deduplicator[Reply],
         streams: SharedStreams[Reply],
         reception: Reception,
+        personas: PersonaDesk,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -79,6 +83,7 @@ class Orchestrator:
         self._deduplicator = deduplicator
         self._streams = streams
         self._reception = reception
+        self._personas = personas
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -87,7 +92,7 @@ class Orchestrator:
         """Return the reply to `request`.
 
         Raises:
-            RequestError: the request is wrong as it stands.
+            RequestError: the request is wrong as it stands, or its persona or command is.
             RefusedError: it was not admitted, or every backend refuses; ``retry_after_s`` says when to come back.
             DeadlineExceededError: its deadline passed first.
             AttemptTimeoutError: the last attempt timed out.
@@ -98,7 +103,8 @@ class Orchestrator:
         Cancellation: the request leaves every queue and gives back what it holds; a flight that others share goes on.
         """
         with self._reception.visit(request) as visit:
-            visit.reply = reply = await self._answer(visit.turn, visit.urgency)
+            commanded = self._hear(visit)
+            visit.reply = reply = commanded or await self._answer(visit.turn, visit.urgency)
         return reply
 
     @asynccontextmanager
@@ -162,7 +168,7 @@ class Orchestrator:
             admission=self._admission.statistics(),
             deduplication=self._deduplicator.statistics(),
             streams=self._streams.statistics(),
-            backends=tuple(route.health() for route in self._router.routes),
+            backends=self._router.health(),
             events=self._events.statistics(),
         )
 
@@ -183,22 +189,38 @@ class Orchestrator:
         self._reception.close()
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
-        key = _shared_key(turn.request)
+        key = _shared_key(turn)
         if key is None:
             return addressed(await self._pipeline.run(turn, urgency), turn.request, Disposition.CALLED)
         shared = await self._deduplicator.run(key, lambda flight: self._pipeline.run(turn, flight), urgency=urgency)
         return addressed(shared.value, turn.request, shared.disposition)
 
+    def _hear(self, visit: Visit) -> Reply | None:
+        """Let the turn be that of the persona that answers; return the reply if it was a command instead."""
+        heard = self._personas.hear(visit.turn, kept=None, in_session=False)
+        if isinstance(heard, Turn):
+            visit.turn = heard
+            return None
+        return commanded_reply(heard, visit.turn.request)
+
     def _open_stream(self, visit: Visit) -> StreamReader[Reply]:
+        commanded = self._hear(visit)
+        if commanded is not None:
+            return self._streams.open(None, lambda _flight, _outlet: _at_once(commanded), urgency=visit.urgency)
         return self._streams.open(
-            _shared_key(visit.turn.request),
+            _shared_key(visit.turn),
             lambda flight, outlet: self._pipeline.run(visit.turn, flight, outlet),
             urgency=visit.urgency,
         )
 
 
-def _shared_key(request: Request) -> DeduplicationKey | None:
+async def _at_once(reply: Reply) -> Reply:
+    return reply
+
+
+def _shared_key(turn: Turn) -> DeduplicationKey | None:
     """Return what identical requests share; None if this one shares its answer with nobody."""
+    request = turn.request
     if opts_out(request):
         return None
     return DeduplicationKey.of(
@@ -206,6 +228,7 @@ def _shared_key(request: Request) -> DeduplicationKey | None:
         model=request.model,
         messages=request.messages,
         parameters=request.parameters,
+        persona=None if turn.persona is None else turn.persona.label,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.metered_call import MeteredCall
+from holdfast.domain.persona import Persona
 from holdfast.domain.post_processing import is_seen_whole, post_process
 from holdfast.domain.prompt_assembly import assemble, retrieval_query
 from holdfast.domain.stream_outlet import Outlet
@@ -34,10 +35,12 @@ class Turn:
     Args:
         request: what was asked.
         size_bytes: its texts as UTF-8, in bytes.
+        persona: who answers; None for nobody in particular.
     """
 
     request: Request
     size_bytes: int
+    persona: Persona | None = None
 
 
 class Pipeline:
@@ -108,7 +111,7 @@ class Pipeline:
         self, turn: Turn, urgency: Urgency, outlet: Outlet | None, metered: MeteredCall | None, queued_s: float
     ) -> Reply:
         admitted_s = self._clock.monotonic_s()
-        request = turn.request
+        request, persona = turn.request, turn.persona
         passages = (
             await self._retriever.retrieve(retrieval_query(request), limit=self._max_passages)
             if self._retriever is not None
@@ -117,12 +120,18 @@ class Pipeline:
         key = request.idempotency_key
         if key is None:
             key = f"{self._instance}-{next(self._numbers)}"
-        prompt = assemble(request, passages, idempotency_key=key)
+        prompt = assemble(
+            request, passages, instructions=None if persona is None else persona.prompt, idempotency_key=key
+        )
         if metered is not None:
             metered.begin()
         asked_s = self._clock.monotonic_s()
         routed = await self._router.complete(
-            prompt, deadline=urgency.deadline, outlet=None if is_seen_whole(request.parameters) else outlet
+            prompt,
+            deadline=urgency.deadline,
+            key=request.session_id or request.tenant,
+            idempotent=request.idempotent,
+            outlet=None if is_seen_whole(request.parameters) else outlet,
         )
         answered_s = self._clock.monotonic_s()
         completion = post_process(routed.completion, request.parameters)
@@ -136,5 +145,6 @@ class Pipeline:
             backend_s=answered_s - asked_s,
             usage=completion.usage,
             citations=completion.citations,
+            persona=None if persona is None else persona.name,
             request_id=None,  # of whoever asks: the orchestrator sets it for each caller
         )

@@ -21,7 +21,9 @@ __all__ = ["ReadReply", "addressed"]
 
 
 def addressed(reply: Reply, request: Request, disposition: Disposition) -> Reply:
-    """Return the reply of a flight as one of those who share it gets it."""
+    """Return the reply of a flight as one of those who share it gets it; what was commanded is nobody else's."""
+    if reply.disposition is Disposition.COMMANDED:
+        return reply
     if request.request_id is None and disposition is Disposition.CALLED:
         return reply
     return replace(reply, request_id=request.request_id, disposition=disposition)

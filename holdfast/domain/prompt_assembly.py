@@ -1,8 +1,9 @@
 """From a request and what was found for it to the prompt that a backend gets.
 
-Responsibility: which text of a request is searched for, and how passages are put in front of its conversation.
-Guarantees: passages come best first and whole, within a bound in bytes; the conversation is handed on unchanged; the
-    same request and passages always give the same prompt.
+Responsibility: which text of a request is searched for, and how instructions and passages are put in front of its
+    conversation.
+Guarantees: instructions come before everything else; passages come best first and whole, within a bound in bytes; the
+    conversation is handed on unchanged; the same request, instructions and passages always give the same prompt.
 Not responsible for: finding passages, nor for keeping a model from obeying them: the system message says that they are
     quotations, which lowers that risk and does not end it.
 """
@@ -36,6 +37,7 @@ def assemble(
     request: Request,
     passages: Iterable[Passage],
     *,
+    instructions: str | None = None,
     idempotency_key: str | None = None,
     max_passage_bytes: int = MAX_PASSAGE_BYTES,
 ) -> Prompt:
@@ -44,6 +46,7 @@ def assemble(
     Args:
         request: the conversation and how to answer it.
         passages: best first. One that does not fit any more is left out whole; a smaller one behind it may still fit.
+        instructions: of the persona that answers; a system message of its own, in front of the passages.
         idempotency_key: sent with every attempt; None takes the request's own.
         max_passage_bytes: bound of the rendered passages as UTF-8, their labels included.
     """
@@ -58,8 +61,9 @@ def assemble(
             taken.append(passage)
             rendered.append(block)
     context = (Message(role=Role.SYSTEM, content=_INSTRUCTION + "".join(rendered)),) if rendered else ()
+    persona = () if instructions is None else (Message(role=Role.SYSTEM, content=instructions),)
     return Prompt(
-        messages=(*context, *request.messages),
+        messages=(*persona, *context, *request.messages),
         passages=tuple(taken),
         model=request.model,
         parameters=request.parameters,
