@@ -7,16 +7,21 @@ Not responsible for: what is wrong with a single setting: its own class refuses 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from holdfast.application.settings import Settings
+from holdfast.application.settings import GuardSettings, Settings
+from holdfast.domain.route_choice import check_weights
 from holdfast.domain.validation import require
 
 __all__ = ["check_consistency"]
 
 
-def check_consistency(settings: Settings) -> None:
+def check_consistency(settings: Settings, *, backends: Collection[str] | None = None) -> None:
     """Raise for the first contradiction.
+
+    Args:
+        settings: valid one by one.
+        backends: names of those that take the place of the ones in the settings; None for these.
 
     Raises:
         ConfigurationError: whose path is one of the two settings, and whose message names the other.
@@ -27,6 +32,11 @@ def check_consistency(settings: Settings) -> None:
         f"{settings.max_request_bytes}; raise one or lower the other",
         path="admission.max_bytes",
     )
+    _check_guard(settings.guard, "guard")
+    for name, backend in settings.backends.items():
+        if backend.guard is not None:
+            _check_guard(backend.guard, f"backends.{name}.guard")
+    check_weights(settings.routing, settings.backends if backends is None else backends)
     for name, persona in settings.personas.items():
         require(
             persona.prompt in settings.prompts,
@@ -39,6 +49,15 @@ def check_consistency(settings: Settings) -> None:
                 f"{validator!r} is none of validators; there are {_listed(settings.validators)}",
                 path=f"personas.{name}.validators",
             )
+
+
+def _check_guard(guard: GuardSettings, path: str) -> None:
+    require(
+        guard.hedge is None or guard.pool.max_size > 1,
+        f"asks a second time while the first attempt holds the one resource that {path}.pool.max_size, 1, allows; "
+        f"raise that or leave this out",
+        path=f"{path}.hedge",
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -28,7 +28,8 @@ from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.reception import DoorConfig, Reception
-from holdfast.application.routing import FallbackRouter, Route
+from holdfast.application.route import Route
+from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
@@ -44,11 +45,13 @@ from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
+from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
+from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
@@ -202,12 +205,14 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     For those who replace a port: override its provider first.
     """
     settings: Settings = container.settings()
-    check_consistency(settings)
     book = make_book(settings.prompts, settings.personas)
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     events: EventHub = container.events()
     backends: Mapping[str, Backend] = container.backends()
+    check_consistency(settings, backends=backends)
+
+    budgets = {name: RetryBudget(backend.guard.retry_budget, clock=clock) for name, backend in backends.items()}
 
     def make_breaker(name: str) -> CircuitBreaker:
         guard = backends[name].guard
@@ -217,10 +222,12 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     def make_rate_limit(name: str, config: RateLimitConfig | None) -> RateLimit | None:
         return None if config is None else RateLimit(f"backend {name!r}", config, clock=clock, events=events)
 
+    def make_hedge(name: str, config: HedgeConfig | None) -> Hedge | None:
+        return None if config is None else Hedge(name, config, budget=budgets[name], clock=clock, events=events)
+
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
         breakers = BreakerRegistry(make_breaker)
-        budgets = {name: RetryBudget(backend.guard.retry_budget, clock=clock) for name, backend in backends.items()}
         routes = [
             Route(
                 retry=Retry(
@@ -231,6 +238,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                     events=events,
                     name=name,
                 ),
+                hedge=make_hedge(name, backend.guard.hedge),
                 budget=budgets[name],
                 breaker=breakers.get(name),
                 rate_limit=make_rate_limit(name, backend.guard.rate_limit),
@@ -252,7 +260,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         streams = await stack.enter_async_context(
             SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
         )
-        router = FallbackRouter(routes, events=events)
+        router = FallbackRouter(
+            routes, choice=RouteChoice(list(backends), settings.routing, clock=clock, random=chance), events=events
+        )
         admission = AdmissionQueue(
             settings.admission,
             limit=ConcurrencyLimit(settings.max_in_flight),

@@ -1,37 +1,34 @@
-"""Which backend answers, and what stands around each call.
+"""Which backend answers.
 
-Responsibility: one route for each backend - retry { breaker → rate limit → pool lease → attempt timeout → call } -
-    and the fallback from one route to the next, for calls that stream as well.
+Responsibility: the order in which routes are tried for each request, and the fallback from one to the next, for calls
+    that stream as well.
 Guarantees: a caller's mistake is raised at once and tried nowhere else, and so is a failure once a piece of a stream
-    has gone out; when every route fails, the last real failure surfaces, with a note for each of the others; no permit
-    and no lease is held while a retry sleeps.
-Not responsible for: the deadline, which the door enforces, and admission.
+    has gone out, or a request that is not idempotent has been put to a backend; when every route fails, the last real
+    failure surfaces, with a note for each of the others.
+Not responsible for: what stands around the calls of one backend: see `holdfast.application.route`; the deadline, which
+    the door enforces, and admission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
-from holdfast.domain.circuit_breaker import CircuitBreaker
-from holdfast.domain.compose import compose
+from holdfast.application.route import Route, Tally
+from holdfast.domain.cancellation import is_cancellation
 from holdfast.domain.deadline import Deadline
-from holdfast.domain.metered_call import MeteredCall
-from holdfast.domain.pool import AsyncResourcePool
-from holdfast.domain.rate_limit import RateLimit
-from holdfast.domain.retry import Retry
-from holdfast.domain.retry_budget import RetryBudget
-from holdfast.domain.stream_attempt import stream_attempt
+from holdfast.domain.outcomes import classify
+from holdfast.domain.route_choice import RouteChoice, RoutingStrategy
+from holdfast.domain.route_load import Journey
 from holdfast.domain.stream_outlet import Outlet
-from holdfast.domain.stream_timeout import StreamTimeout
-from holdfast.domain.timeout import Timeout
-from holdfast.domain.token_estimate import estimate_prompt_tokens
-from holdfast.ports.errors import BackendRequestError, BackendThrottledError, RefusedError, RequestError
-from holdfast.ports.events import EventSink, FellBack
-from holdfast.ports.inference import Completion, InferenceBackend, Prompt
+from holdfast.ports.errors import BackendRequestError, RefusedError, RequestError
+from holdfast.ports.events import EventSink, FellBack, RouteChosen
+from holdfast.ports.inference import Completion, Prompt
+from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import BackendHealth
 
-__all__ = ["FallbackRouter", "Route", "Routed"]
+__all__ = ["FallbackRouter", "Routed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,107 +46,37 @@ class Routed:
     attempts: int
 
 
-class _Tally:
-    __slots__ = ("attempts",)
-
-    def __init__(self) -> None:
-        self.attempts = 0
-
-
-class Route:
-    """One backend with everything that stands around it.
-
-    Args:
-        retry: outermost; sleeps without holding anything.
-        budget: the one that `retry` draws on.
-        breaker: asked before each attempt.
-        rate_limit: reserved from before each attempt; told of the pauses that the backend asks for. None for no limit.
-        timeout: how long one attempt may take once it has a lease.
-        stream_timeout: how long one that streams may keep its readers waiting.
-        pool: where the backend's instances come from; whoever opened it closes it.
-    """
-
-    def __init__(  # noqa: PLR0913 - one for each part
-        self,
-        *,
-        retry: Retry,
-        budget: RetryBudget,
-        breaker: CircuitBreaker,
-        rate_limit: RateLimit | None,
-        timeout: Timeout,
-        stream_timeout: StreamTimeout,
-        pool: AsyncResourcePool[InferenceBackend],
-    ) -> None:
-        self._guard = compose(retry, breaker)
-        self._budget = budget
-        self._breaker = breaker
-        self._rate_limit = rate_limit
-        self._timeout = timeout
-        self._stream_timeout = stream_timeout
-        self._pool = pool
-
-    @property
-    def name(self) -> str:
-        """The backend's name."""
-        return self._breaker.name
-
-    async def complete(
-        self, prompt: Prompt, *, deadline: Deadline, tally: _Tally, outlet: Outlet | None = None
-    ) -> Completion:
-        """Return the backend's answer, counting each call in `tally`; stream it to `outlet` where there is one."""
-
-        async def ask(metered: MeteredCall | None) -> Completion:
-            async with self._pool.lease() as lease:
-                tally.attempts += 1
-                if metered is not None:
-                    metered.begin()
-                if outlet is not None:
-                    return await stream_attempt(
-                        lease.resource, prompt, outlet, name=self.name, timeout=self._stream_timeout
-                    )
-                return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
-
-        async def attempt() -> Completion:
-            limit = self._rate_limit
-            if limit is None:
-                return await ask(None)
-            with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline) as metered:
-                try:
-                    completion = await ask(metered)
-                except BackendThrottledError as error:
-                    if error.retry_after_s is not None:
-                        limit.pause(error.retry_after_s)
-                    raise
-                metered.answer(completion.usage)
-            return completion
-
-        return await self._guard.call(attempt, deadline=deadline)
-
-    def health(self) -> BackendHealth:
-        """Return what retry budget, breaker, rate limit and pool count."""
-        return BackendHealth(
-            name=self.name,
-            retry_budget=self._budget.statistics(),
-            breaker=self._breaker.statistics(),
-            rate_limit=None if self._rate_limit is None else self._rate_limit.statistics(),
-            pool=self._pool.statistics(),
-        )
-
-
 class FallbackRouter:
-    """Tries the routes in order until one answers.
+    """Tries the routes in turn until one answers.
 
     Args:
         routes: at least one, the preferred one first.
-        events: told each time that another one is tried.
+        choice: in which order they are tried for each request; of the same names.
+        events: told each time that a backend is put first, and that another one is tried.
     """
 
-    def __init__(self, routes: Sequence[Route], *, events: EventSink | None = None) -> None:
-        self.routes = tuple(routes)
+    def __init__(self, routes: Sequence[Route], *, choice: RouteChoice, events: EventSink | None = None) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._choice = choice
         self._events = events
 
-    async def complete(self, prompt: Prompt, *, deadline: Deadline, outlet: Outlet | None = None) -> Routed:
+    async def complete(
+        self,
+        prompt: Prompt,
+        *,
+        deadline: Deadline,
+        key: str = "",
+        idempotent: bool = True,
+        outlet: Outlet | None = None,
+    ) -> Routed:
         """Return the first answer, and stream it to `outlet` where there is one.
+
+        Args:
+            prompt: what to ask.
+            deadline: of the whole request; whoever set it cancels the call then.
+            key: what shall always find the same backend, where routing is sticky.
+            idempotent: whether it may be put to a backend more than once, and to more than one.
+            outlet: where the text goes while it comes.
 
         Raises:
             BackendRequestError: the backend found the request itself wrong; no other backend was asked.
@@ -157,33 +84,78 @@ class FallbackRouter:
             SlowReaderError: the stream was ended because nobody read on.
             Exception: the last failure of a backend, or the last refusal if none was even asked; its notes tell what
                 the other backends said.
+
+        Cancellation: leaves the backend that is being asked; what was measured of the request is dropped, unless the
+            deadline has passed.
         """
-        tally = _Tally()
-        failures: list[tuple[Route, Exception]] = []
-        for route in self.routes:
-            if failures:
-                self._tell_fall_back(*failures[-1], route)
+        tally = Tally()
+        failures: list[tuple[str, Exception]] = []
+        journey = self._choice.depart()
+        with nullcontext() if journey is None else _charging(journey, deadline):
+            for name in self._order(key):
+                if failures:
+                    self._tell_fall_back(*failures[-1], name)
+                if journey is not None:
+                    journey.turn_to(name)
+                try:
+                    completion = await self._routes[name].complete(
+                        prompt, deadline=deadline, tally=tally, idempotent=idempotent, outlet=outlet
+                    )
+                except (BackendRequestError, RequestError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - re-raised below, once no other backend is left
+                    failures.append((name, error))
+                    was_asked_in_earnest = tally.attempts > 0 and not idempotent
+                    if was_asked_in_earnest or deadline.has_passed() or (outlet is not None and outlet.sent_bytes):
+                        break
+                else:
+                    return Routed(completion=completion, backend=name, attempts=tally.attempts)
             try:
-                completion = await route.complete(prompt, deadline=deadline, tally=tally, outlet=outlet)
-            except (BackendRequestError, RequestError):
-                raise
-            except Exception as error:  # noqa: BLE001 - re-raised below, once no other backend is left
-                failures.append((route, error))
-                if deadline.has_passed() or (outlet is not None and outlet.sent_bytes):
-                    break
-            else:
-                return Routed(completion=completion, backend=route.name, attempts=tally.attempts)
-        raise _foremost(failures)
+                raise _foremost(failures)
+            finally:
+                failures.clear()  # or this frame and the errors' tracebacks would keep each other alive
 
-    def _tell_fall_back(self, failed: Route, error: Exception, following: Route) -> None:
+    def health(self) -> tuple[BackendHealth, ...]:
+        """Return what each backend's mechanisms count, in the order of the settings."""
+        loads = self._choice.loads
+        return tuple(
+            replace(health, latency_s=loads[health.name].cost_s()) if loads else health
+            for health in (route.health() for route in self._routes.values())
+        )
+
+    def _order(self, key: str) -> Sequence[str]:
+        order = self._choice.order(key)
+        if self._events is not None and self._choice.strategy is not RoutingStrategy.ORDERED:
+            self._events.emit(RouteChosen(backend=order[0], strategy=self._choice.strategy.value))
+        return order
+
+    def _tell_fall_back(self, failed: str, error: Exception, following: str) -> None:
         if self._events is not None:
-            self._events.emit(FellBack(failed=failed.name, following=following.name, error=type(error).__name__))
+            self._events.emit(FellBack(failed=failed, following=following, error=type(error).__name__))
 
 
-def _foremost(failures: list[tuple[Route, Exception]]) -> Exception:
+@contextmanager
+def _charging(journey: Journey, deadline: Deadline) -> Generator[None]:
+    """End `journey` with the block, and charge it to the backends if that says something about them."""
+    is_answer: bool | None = None
+    try:
+        yield
+        is_answer = True
+    except Exception as error:
+        is_answer = None if classify(error).outcome is Outcome.IGNORED else False
+        raise
+    except BaseException as raised:
+        # Cut at its deadline, the request was too slow for it; any other cancellation says nothing (adr/0011).
+        is_answer = False if is_cancellation(raised) and deadline.has_passed() else None
+        raise
+    finally:
+        journey.end(is_answer=is_answer)
+
+
+def _foremost(failures: list[tuple[str, Exception]]) -> Exception:
     real = [failure for failure in failures if not isinstance(failure[1], RefusedError)]
-    chosen = (real or failures)[-1]
-    for other, error in failures:
-        if other is not chosen[0]:
-            chosen[1].add_note(f"backend {other.name!r}: {type(error).__name__}: {error}")
-    return chosen[1]
+    chosen, foremost = (real or failures)[-1]
+    for name, error in failures:
+        if name != chosen:
+            foremost.add_note(f"backend {name!r}: {type(error).__name__}: {error}")
+    return foremost

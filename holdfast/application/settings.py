@@ -38,10 +38,12 @@ from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.event_hub import EventConfig
+from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.domain.route_choice import RoutingConfig
 from holdfast.domain.stream_outlet import StreamingConfig
 from holdfast.ports.errors import ConfigurationError
 
@@ -71,7 +73,8 @@ class GuardSettings(Section):
         stream_idle_timeout_s: seconds between two pieces of an attempt that streams; those for which a slow reader
             keeps the backend waiting do not count; default 30, unmeasured.
         retry: when a failed attempt is tried again.
-        retry_budget: how much of its load may be retries.
+        retry_budget: how much of its load may be retries, and second attempts of hedged calls.
+        hedge: asks it a second time when it is slower than usual; None, the default, does not.
         breaker: when the backend is left alone for a while.
         rate_limit: how many requests and tokens it gets in a minute; None, the default, for no limit.
         pool: how many calls it gets at once.
@@ -81,6 +84,7 @@ class GuardSettings(Section):
     stream_idle_timeout_s: float = Field(default=30.0, gt=0)
     retry: RetryPolicy = RetryPolicy()
     retry_budget: RetryBudgetConfig = RetryBudgetConfig()
+    hedge: HedgeConfig | None = None
     breaker: BreakerConfig = BreakerConfig()
     rate_limit: RateLimitConfig | None = None
     pool: PoolConfig = PoolConfig()
@@ -157,6 +161,7 @@ class Settings(Section):
         retrieval: where answers come from.
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
+        routing: which of them is tried first, where it is not always the same.
         prompts: the instructions of personas, by a name of your own.
         personas: by the name under which a request chooses one; default none.
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
@@ -179,6 +184,7 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
+    routing: RoutingConfig = RoutingConfig()
     prompts: dict[str, str] = Field(default={})
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})
@@ -349,7 +355,7 @@ def _keys_below(parents: list[str]) -> list[str]:
     rate_limit = RateLimitConfig(requests_per_minute=1.0)
     everything = Settings(  # with what is off by default
         adaptive_limit=AdaptiveLimitConfig(),
-        guard=GuardSettings(rate_limit=rate_limit),
+        guard=GuardSettings(rate_limit=rate_limit, hedge=HedgeConfig()),
         tenants={"": TenantSettings(rate_limit=rate_limit)},
         tenant_rate_limit=rate_limit,
         personas={"": PersonaSettings(prompt="")},

@@ -1,0 +1,138 @@
+"""What stands around the calls of one backend.
+
+Responsibility: retry { hedge { breaker → rate limit → pool lease → attempt timeout → call } }, for calls that stream as
+    well.
+Guarantees: no permit and no lease is held while a retry sleeps; each attempt, also the second one of a hedge, has a
+    permit, a reservation and a lease of its own; what is not idempotent is neither retried nor hedged.
+Not responsible for: which backend is asked: see `holdfast.application.routing`.
+"""
+
+from __future__ import annotations
+
+from holdfast.domain.circuit_breaker import CircuitBreaker
+from holdfast.domain.compose import compose
+from holdfast.domain.deadline import Deadline
+from holdfast.domain.hedge import Hedge
+from holdfast.domain.metered_call import MeteredCall
+from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.rate_limit import RateLimit
+from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget
+from holdfast.domain.stream_attempt import stream_attempt
+from holdfast.domain.stream_outlet import Outlet
+from holdfast.domain.stream_timeout import StreamTimeout
+from holdfast.domain.timeout import Timeout
+from holdfast.domain.token_estimate import estimate_prompt_tokens
+from holdfast.ports.errors import BackendThrottledError
+from holdfast.ports.inference import Completion, InferenceBackend, Prompt
+from holdfast.ports.statistics import BackendHealth
+
+__all__ = ["Route", "Tally"]
+
+
+class Tally:
+    """How often backends were called for one request.
+
+    Attributes:
+        attempts: calls begun so far.
+    """
+
+    __slots__ = ("attempts",)
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+
+class Route:
+    """One backend with everything that stands around it.
+
+    Args:
+        retry: outermost; sleeps without holding anything.
+        hedge: asks a second time when an attempt is slow; None for never.
+        budget: the one that `retry` and `hedge` draw on.
+        breaker: asked before each attempt.
+        rate_limit: reserved from before each attempt; told of the pauses that the backend asks for. None for no limit.
+        timeout: how long one attempt may take once it has a lease.
+        stream_timeout: how long one that streams may keep its readers waiting.
+        pool: where the backend's instances come from; whoever opened it closes it.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each part
+        self,
+        *,
+        retry: Retry,
+        hedge: Hedge | None,
+        budget: RetryBudget,
+        breaker: CircuitBreaker,
+        rate_limit: RateLimit | None,
+        timeout: Timeout,
+        stream_timeout: StreamTimeout,
+        pool: AsyncResourcePool[InferenceBackend],
+    ) -> None:
+        self._retried = compose(retry, breaker)
+        self._hedged = self._retried if hedge is None else compose(retry, hedge, breaker)
+        self._hedge = hedge
+        self._budget = budget
+        self._breaker = breaker
+        self._rate_limit = rate_limit
+        self._timeout = timeout
+        self._stream_timeout = stream_timeout
+        self._pool = pool
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self._breaker.name
+
+    async def complete(
+        self,
+        prompt: Prompt,
+        *,
+        deadline: Deadline,
+        tally: Tally,
+        idempotent: bool = True,
+        outlet: Outlet | None = None,
+    ) -> Completion:
+        """Return the backend's answer, counting each call in `tally`; stream it to `outlet` where there is one.
+
+        What is not idempotent is called once at most. A stream is not hedged: the pieces of two would mix.
+        """
+
+        async def ask(metered: MeteredCall | None) -> Completion:
+            async with self._pool.lease() as lease:
+                tally.attempts += 1
+                if metered is not None:
+                    metered.begin()
+                if outlet is not None:
+                    return await stream_attempt(
+                        lease.resource, prompt, outlet, name=self.name, timeout=self._stream_timeout
+                    )
+                return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
+
+        async def attempt() -> Completion:
+            limit = self._rate_limit
+            if limit is None:
+                return await ask(None)
+            with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline) as metered:
+                try:
+                    completion = await ask(metered)
+                except BackendThrottledError as error:
+                    if error.retry_after_s is not None:
+                        limit.pause(error.retry_after_s)
+                    raise
+                metered.answer(completion.usage)
+            return completion
+
+        guard = self._breaker if not idempotent else self._hedged if outlet is None else self._retried
+        return await guard.call(attempt, deadline=deadline)
+
+    def health(self) -> BackendHealth:
+        """Return what retry budget, hedge, breaker, rate limit and pool count."""
+        return BackendHealth(
+            name=self.name,
+            retry_budget=self._budget.statistics(),
+            hedge=None if self._hedge is None else self._hedge.statistics(),
+            breaker=self._breaker.statistics(),
+            rate_limit=None if self._rate_limit is None else self._rate_limit.statistics(),
+            pool=self._pool.statistics(),
+        )
