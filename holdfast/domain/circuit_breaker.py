@@ -10,6 +10,7 @@ Sources: M. Nygard, "Release It!", chapter 5; failsafe-go `circuitbreaker`; resi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, assert_never
 
@@ -101,7 +102,8 @@ class CircuitBreaker:
 
         Args:
             work: the call to the peer.
-            deadline: of the whole request; whoever set it cancels the work then.
+            deadline: of the whole request; whoever set it cancels the work then. Once it is lifted, how long the work
+                takes is not judged.
 
         Raises:
             BreakerOpenError: if the call is not admitted; `work` has not begun.
@@ -115,6 +117,8 @@ class CircuitBreaker:
         try:
             result = await work()
             verdict = SUCCEEDED
+            if deadline is not None and deadline.is_lifted:
+                permit.admitted_at_s = math.inf  # not slow: its time was that of its readers
         except Exception as raised:
             verdict, error = self._classify(raised), raised
             raise

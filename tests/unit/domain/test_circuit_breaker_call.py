@@ -71,6 +71,20 @@ async def test_call_work_takes_too_long_counts_as_slow(breaker: CircuitBreaker) 
     assert breaker.statistics().slow == 1
 
 
+async def test_call_work_takes_too_long_with_its_deadline_lifted_is_not_slow(
+    breaker: CircuitBreaker, clock: VirtualClock
+) -> None:
+    deadline = Deadline.after(60.0, clock)
+
+    async def wait_for_readers() -> None:
+        deadline.lift()
+        await anyio.sleep(100.0)
+
+    await breaker.call(wait_for_readers, deadline=deadline)
+
+    assert (breaker.statistics().slow, breaker.statistics().succeeded) == (0, 1)
+
+
 async def test_call_while_it_runs_is_in_flight(breaker: CircuitBreaker) -> None:
     seen: list[int] = []
 
