@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import traceback
 from pathlib import PurePath
+from typing import Final
 
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.ports.inference import Completion, Deliver, Prompt, StreamingBackend
 from holdfast.ports.model import ModelLoader
 
 __all__ = ["SlottedBackend"]
+
+_RAISED_IN: Final = "raised in"
 
 
 class SlottedBackend:
@@ -81,11 +84,9 @@ def _let_go_of_frames(error: BaseException) -> None:
         left += [current.__cause__, current.__context__]
         frames = traceback.extract_tb(current.__traceback__)
         current.__traceback__ = None
-        if frames:
+        if frames and not any(note.startswith(_RAISED_IN) for note in getattr(current, "__notes__", ())):
             last = frames[-1]
-            note = f"raised in {last.name} ({PurePath(last.filename).name}, line {last.lineno})"
-            if note not in getattr(current, "__notes__", ()):
-                current.add_note(note)
+            current.add_note(f"{_RAISED_IN} {last.name} ({PurePath(last.filename).name}, line {last.lineno})")
 
 
 _: type[StreamingBackend] = SlottedBackend

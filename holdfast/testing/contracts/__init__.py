@@ -3,8 +3,10 @@
 from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
+from holdfast.testing.contracts.host_memory import HostMemoryContract
 from holdfast.testing.contracts.inference_backend import InferenceBackendContract
 from holdfast.testing.contracts.journal import JournalContract
+from holdfast.testing.contracts.model_loader import ModelLoaderContract
 from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
@@ -16,8 +18,10 @@ __all__ = [
     "ClockContract",
     "EventSinkContract",
     "FileWriterContract",
+    "HostMemoryContract",
     "InferenceBackendContract",
     "JournalContract",
+    "ModelLoaderContract",
     "OutputValidatorContract",
     "ResourceProviderContract",
     "RetrieverContract",
