@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -228,6 +229,19 @@ def test_size_of_events_that_share_nothing_is_no_less_than_they_take(make: Calla
         tracemalloc.stop()
 
     assert 0.5 * hub.statistics().buffer.size_bytes < taken_bytes <= hub.statistics().buffer.size_bytes
+
+
+def test_size_of_an_event_of_ones_own_counts_its_texts_whatever_its_types_are_called() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class TeaSteeped(Event):
+        pot: Pot  # type: ignore[name-defined]  # noqa: F821 - as if imported for type checkers only
+        note: str | None
+
+    hub = EventHub(clock=ManualClock())
+
+    hub.emit(TeaSteeped(pot="p" * 1000, note="n" * 1000))
+
+    assert 2000 < hub.statistics().buffer.size_bytes < 2500
 
 
 @pytest.mark.parametrize(
