@@ -17,6 +17,7 @@ from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.domain.stream_outlet import StreamingConfig
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import (
@@ -416,6 +417,22 @@ async def test_stream_slow_readers_whose_deadlines_pass_do_not_open_the_breaker(
     assert (health.backends[0].breaker.failed, health.backends[0].breaker.ignored) == (0, 10)
     assert health.requests.expired == 10
     assert_nothing_is_held(health)
+
+
+async def test_stream_slow_reader_makes_no_backend_slow_to_the_breaker_or_to_routing() -> None:
+    long = Pieces(pieces=("x" * 1000,) * 200, delay_s=0.5)
+    settings = Settings(
+        guard=GuardSettings(breaker=BreakerConfig(slow_after_s=1.0)),
+        routing=RoutingConfig(strategy=RoutingStrategy.FASTEST),
+    )
+    async with opened({"a": scripted(long)}, settings) as orchestrator:
+        await read(orchestrator, ask("read at once"))
+        await read_and_stop(orchestrator, ask("read slowly"), pause_s=9.0)
+        health = orchestrator.health().backends[0]
+
+    assert health.latency_s is not None
+    assert health.latency_s <= 0.5
+    assert (health.breaker.succeeded, health.breaker.slow) == (2, 0)
 
 
 async def test_stream_backend_that_is_too_slow_for_the_deadline_counts_as_failed() -> None:
