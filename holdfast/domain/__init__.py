@@ -30,7 +30,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStrategy
-from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, new_session, new_turn
+from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.text_size import utf8_size_bytes
@@ -118,6 +118,7 @@ __all__ = [
     "estimate_tokens",
     "load_signal",
     "map_bounded",
+    "measure_turn",
     "new_session",
     "new_turn",
     "opts_out",

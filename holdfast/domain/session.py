@@ -22,7 +22,7 @@ from holdfast.ports.errors import SessionTooLargeError
 from holdfast.ports.inference import Message, Role
 from holdfast.ports.session import Session, SessionBounds, SessionHead, SessionMessage, SessionTurn
 
-__all__ = ["LEAST_SESSION_BYTES", "SessionConfig", "new_session", "new_turn"]
+__all__ = ["LEAST_SESSION_BYTES", "SessionConfig", "measure_turn", "new_session", "new_turn"]
 
 LEAST_SESSION_BYTES: Final = 4096
 """The smallest cap: less would hardly hold the frame of a session and one short turn."""
@@ -107,11 +107,11 @@ def new_session(*, tenant: str, session_id: str, incarnation: str, system: str |
     )
 
 
-def new_turn(messages: Sequence[Message], answer: str, *, head: SessionHead, max_bytes: int) -> SessionTurn:
-    """Return what was said and answered, ready to be appended to the session of `head`.
+def measure_turn(messages: Sequence[Message], answer: str, *, head: SessionHead, max_bytes: int) -> int:
+    """Return what it would count for if this was said and answered in the session of `head`.
 
     Raises:
-        SessionTooLargeError: if it does not even fit alone; nothing was encoded then.
+        SessionTooLargeError: if it does not even fit alone.
 
     Complexity: linear in the texts; what is too large is given up early.
     """
@@ -119,6 +119,16 @@ def new_turn(messages: Sequence[Message], answer: str, *, head: SessionHead, max
     for content in chain((answer,), (message.content for message in messages)):
         size_bytes += utf8_size_bytes(content, enough_bytes=max_bytes - head.fixed_bytes - size_bytes)
         _require_fit(head.session_id, head.fixed_bytes + size_bytes, max_bytes)
+    return size_bytes
+
+
+def new_turn(messages: Sequence[Message], answer: str, *, head: SessionHead, max_bytes: int) -> SessionTurn:
+    """Return what was said and answered, ready to be appended to the session of `head`.
+
+    Raises:
+        SessionTooLargeError: if it does not even fit alone; nothing was encoded then.
+    """
+    size_bytes = measure_turn(messages, answer, head=head, max_bytes=max_bytes)
     kept = *messages, Message(role=Role.ASSISTANT, content=answer)
     return SessionTurn(messages=tuple(SessionMessage.of(message) for message in kept), size_bytes=size_bytes)
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio
 
-from holdfast.domain.session import SessionConfig, new_session, new_turn
+from holdfast.domain.session import SessionConfig, measure_turn, new_session, new_turn
 from holdfast.ports.errors import RequestError, SessionConflictError, SessionNotFoundError
 from holdfast.ports.events import (
     EventSink,
@@ -126,6 +126,14 @@ class SessionKeeper:
         loaded = await self._store.load(tenant, session_id, bounds=self._config)
         self._tell_removed(loaded.removed)
         return loaded.session
+
+    def require_room(self, head: SessionHead, messages: Sequence[Message]) -> None:
+        """Raise if a turn that begins like this cannot be appended, whatever the answer is; before anybody is asked.
+
+        Raises:
+            SessionTooLargeError: if the messages do not fit even alone.
+        """
+        measure_turn(messages, "", head=head, max_bytes=self._config.max_bytes)
 
     async def append_turn(self, head: SessionHead, messages: Sequence[Message], answer: str) -> SessionHead:
         """Append what was said and answered, and drop the oldest turns if there is no room for all.
