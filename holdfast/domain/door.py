@@ -8,20 +8,24 @@ Not responsible for: whether there is room for it: see `holdfast.domain.admissio
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Parameters, Role
 from holdfast.ports.service import Priority, Request
 
-__all__ = ["check_request", "parameter_problem"]
+__all__ = ["MAX_TENANT_CHARS", "check_request", "parameter_problem"]
+
+MAX_TENANT_CHARS: Final = 256
+"""The longest name of a tenant; bounds what is kept for each tenant, of which the number is bounded; unmeasured."""
 
 
 def check_request(request: Request, *, max_bytes: int) -> int:
     """Return the size of `request`: its texts as UTF-8, in bytes.
 
     Raises:
-        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, a number in it
-            is out of range, or its priority is none.
+        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, its tenant has
+            no name or too long a one, a number in it is out of range, or its priority is none.
 
     Complexity: linear in the texts.
     """
@@ -31,6 +35,8 @@ def check_request(request: Request, *, max_bytes: int) -> int:
         raise RequestError("messages: the last message must not be blank")
     if not request.tenant:
         raise RequestError("tenant: must not be empty")
+    if len(request.tenant) > MAX_TENANT_CHARS:
+        raise RequestError(f"tenant: {len(request.tenant)} characters are more than the {MAX_TENANT_CHARS} allowed")
     if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:
         raise RequestError(f"timeout_s: must be a finite number above 0, not {request.timeout_s!r}")
     _check_priority(request.priority)

@@ -104,6 +104,7 @@ def assert_nothing_is_held(health: Health) -> None:
     assert health.admission.waiting == 0
     assert health.admission.limit.in_flight == 0
     assert health.deduplication.in_flight == 0
+    assert health.tenants.reserved == 0
     for backend in health.backends:
         assert (backend.retry_budget.in_flight, backend.retry_budget.waiting) == (0, 0)
         assert backend.breaker.in_flight == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.domain.door import check_request
+from holdfast.domain.door import MAX_TENANT_CHARS, check_request
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Message, Parameters, Role
 from holdfast.ports.service import Priority, Request
@@ -64,6 +64,12 @@ def test_check_request_blank_question_is_refused(content: str) -> None:
 def test_check_request_empty_tenant_is_refused() -> None:
     with pytest.raises(RequestError, match=r"tenant: must not be empty"):
         check_request(replace(QUESTION, tenant=""), max_bytes=100)
+
+
+def test_check_request_tenant_with_the_longest_name_passes_and_one_character_more_is_refused() -> None:
+    check_request(replace(QUESTION, tenant="t" * MAX_TENANT_CHARS), max_bytes=100)
+    with pytest.raises(RequestError, match=r"tenant: 257 characters are more than the 256 allowed"):
+        check_request(replace(QUESTION, tenant="t" * (MAX_TENANT_CHARS + 1)), max_bytes=100)
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.inf, math.nan])
