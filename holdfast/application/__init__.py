@@ -12,6 +12,7 @@ from holdfast.application.settings import (
     LoadedSettings,
     RetrievalSettings,
     ScriptedSettings,
+    SessionSettings,
     Settings,
     load_settings,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Program",
     "RetrievalSettings",
     "ScriptedSettings",
+    "SessionSettings",
     "Settings",
     "load_settings",
     "open_container",

@@ -32,6 +32,13 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         f"{settings.max_request_bytes}; raise one or lower the other",
         path="admission.max_bytes",
     )
+    require(
+        settings.admission.max_bytes >= settings.max_request_bytes + settings.sessions.max_bytes,
+        f"{settings.admission.max_bytes} bytes have no room for a request of max_request_bytes, "
+        f"{settings.max_request_bytes}, that goes on with a session of sessions.max_bytes, "
+        f"{settings.sessions.max_bytes}; raise one or lower the others",
+        path="admission.max_bytes",
+    )
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:

@@ -21,12 +21,14 @@ from dependency_injector import containers, providers
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.consistency import check_consistency
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
+from holdfast.application.finishing import Finishing
 from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
-from holdfast.application.prompt_settings import make_book
+from holdfast.application.prompt_settings import make_book, make_rules
 from holdfast.application.reception import DoorConfig, Reception
 from holdfast.application.route import Route
 from holdfast.application.routing import FallbackRouter
@@ -35,6 +37,7 @@ from holdfast.application.settings import (
     GuardSettings,
     RetrievalSettings,
     ScriptedSettings,
+    SessionSettings,
     Settings,
     load_settings,
 )
@@ -46,12 +49,15 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.hedge import Hedge, HedgeConfig
+from holdfast.domain.output_judge import OutputJudge, OutputRule
 from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.quality_gate import QualityGate
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
+from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
@@ -65,6 +71,7 @@ from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
 from holdfast.ports.service import Reply
+from holdfast.ports.session import SessionStore
 from holdfast.ports.trip import TripPolicy
 
 __all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
@@ -114,6 +121,14 @@ def _provider(
             assert_never(chosen)
 
 
+def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyncContextManager[SessionStore]:
+    if settings.database is None:
+        return nullcontext(MemorySessions(clock=clock))
+    from holdfast.adapters.sqlite.sessions import SqliteSessions  # noqa: PLC0415 - as above
+
+    return SqliteSessions(settings.database, clock=clock)
+
+
 def _open_journal(path: Path) -> BatchLedger:
     from holdfast.adapters.sqlite.journal import SqliteJournal  # noqa: PLC0415 - as above
 
@@ -159,8 +174,10 @@ class Container(containers.DeclarativeContainer):
     backends = providers.Factory(_backends, settings, clock)
     retry_strategy = providers.Callable(_retry_strategy)
     trip_policy = providers.Callable(_trip_policy)
+    session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
     event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
+    output_rules = providers.Factory(make_rules, settings.provided.validators)
     journal = providers.Factory(_open_journal)
     writer = providers.Factory(AtomicFileWriter, clock=clock)
 
@@ -206,6 +223,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     """
     settings: Settings = container.settings()
     book = make_book(settings.prompts, settings.personas)
+    rules: Sequence[OutputRule] = container.output_rules()
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     events: EventHub = container.events()
@@ -277,11 +295,21 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             clock=clock,
             events=events,
         )
+        sessions = SessionKeeper(
+            await stack.enter_async_context(container.session_store()),
+            settings.sessions,
+            make_token=secrets.token_urlsafe,
+            events=events,
+        )
+        reserved = {name: persona.validators for name, persona in settings.personas.items()}
+        finishing = Finishing(QualityGate(OutputJudge(rules, reserved=reserved), events=events) if rules else None)
         pipeline = Pipeline(
             router=router,
             retriever=retriever,
             tenants=tenants,
             admission=admission,
+            sessions=sessions,
+            finishing=finishing,
             max_passages=settings.retrieval.limit,
             instance=secrets.token_hex(8),
             clock=clock,
@@ -299,6 +327,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                 events=events,
             ),
             personas=PersonaDesk(book, events=events),
+            sessions=sessions,
             events=events,
             clock=clock,
         )

@@ -1,7 +1,7 @@
 """The wired path that every request takes.
 
-Responsibility: door → personas and commands → deduplicate → the stages of the pipeline → deliver; and the life of the
-    service.
+Responsibility: door → session → personas and commands → deduplicate → the stages of the pipeline → deliver; and the
+    life of the service.
 Guarantees: the deadline is set once, at the door, and holds for everything behind it; identical requests share one
     flight; a duplicate takes no admission slot; after any cancellation every count is back where it was.
 Not responsible for: the stages in between: see `holdfast.application.pipeline`; building the parts: see
@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 
 from holdfast.application.persona_desk import PersonaDesk, commanded_reply
 from holdfast.application.pipeline import Pipeline, Turn
@@ -23,6 +24,7 @@ from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
+from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.stream_reader import StreamReader
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.tenant_limits import TenantLimits
@@ -30,6 +32,7 @@ from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.events import RecordedEvent
 from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
+from holdfast.ports.session import Sessions
 from holdfast.ports.statistics import Health
 
 __all__ = ["Orchestrator", "reply_size_bytes", "reply_text"]
@@ -58,6 +61,7 @@ class Orchestrator:
         streams: shares them while they come.
         reception: the door.
         personas: who answers, and the commands.
+        sessions: what requests go on with.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -73,6 +77,7 @@ class Orchestrator:
         streams: SharedStreams[Reply],
         reception: Reception,
         personas: PersonaDesk,
+        sessions: SessionKeeper,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -84,6 +89,7 @@ class Orchestrator:
         self._streams = streams
         self._reception = reception
         self._personas = personas
+        self._sessions = sessions
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -98,12 +104,16 @@ class Orchestrator:
             AttemptTimeoutError: the last attempt timed out.
             BackendError: the last attempt failed.
             RetrievalError: the documents cannot be read.
+            SessionNotFoundError: the tenant has no such session, or it was gone before the answer was saved.
+            SessionConflictError: others kept saving the session, so the answer was not.
+            SessionTooLargeError: the turn does not fit into the session, even alone.
+            SessionStoreError: the session cannot be read or saved.
             ClosedError: the orchestrator is draining.
 
         Cancellation: the request leaves every queue and gives back what it holds; a flight that others share goes on.
         """
         with self._reception.visit(request) as visit:
-            commanded = self._hear(visit)
+            commanded = await self._hear(visit)
             visit.reply = reply = commanded or await self._answer(visit.turn, visit.urgency)
         return reply
 
@@ -119,7 +129,7 @@ class Orchestrator:
         leaves it earlier ends the request.
 
         Raises:
-            RequestError, ClosedError: on entering; as `submit`.
+            RequestError, ClosedError, SessionError: on entering; as `submit`.
             DeadlineExceededError: on leaving; the deadline passed first.
             ClosedError: on leaving; draining cut the request short.
             StreamInterruptedError: while iterating; the backend failed after something had gone out.
@@ -146,11 +156,13 @@ class Orchestrator:
             canned
         """
         raised: Exception | None = None
-        with self._reception.visit(request) as visit, closing(self._open_stream(visit)) as reader:
-            try:
-                yield ReadReply(reader, visit, clock=self._clock)
-            except Exception as error:  # noqa: BLE001 - re-raised below, when the visit has been counted for what it was
-                raised = error
+        with self._reception.visit(request) as visit:
+            commanded = await self._hear(visit)
+            with closing(self._open_stream(visit, commanded)) as reader:
+                try:
+                    yield ReadReply(reader, visit, clock=self._clock)
+                except Exception as error:  # noqa: BLE001 - re-raised below, when the visit has been counted
+                    raised = error
         try:
             if raised is not None:
                 raise raised
@@ -168,6 +180,7 @@ class Orchestrator:
             admission=self._admission.statistics(),
             deduplication=self._deduplicator.statistics(),
             streams=self._streams.statistics(),
+            sessions=self._sessions.statistics(),
             backends=self._router.health(),
             events=self._events.statistics(),
         )
@@ -176,6 +189,11 @@ class Orchestrator:
     def events(self) -> list[RecordedEvent]:
         """What was decided lately, the oldest first; how much is remembered is set by ``events``."""
         return self._events.recent()
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations that requests can go on with, to be created, read and deleted."""
+        return self._sessions
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.
@@ -195,16 +213,27 @@ class Orchestrator:
         shared = await self._deduplicator.run(key, lambda flight: self._pipeline.run(turn, flight), urgency=urgency)
         return addressed(shared.value, turn.request, shared.disposition)
 
-    def _hear(self, visit: Visit) -> Reply | None:
-        """Let the turn be that of the persona that answers; return the reply if it was a command instead."""
-        heard = self._personas.hear(visit.turn, kept=None, in_session=False)
+    async def _hear(self, visit: Visit) -> Reply | None:
+        """Let the turn be that of its session and persona; return the reply if it was a command instead."""
+        turn = await self._with_session(visit.turn)
+        kept = None if turn.session is None else turn.session.head.persona
+        heard = self._personas.hear(turn, kept=kept, in_session=turn.session is not None)
         if isinstance(heard, Turn):
             visit.turn = heard
             return None
-        return commanded_reply(heard, visit.turn.request)
+        if turn.session is not None and heard.keeps != kept:
+            await self._sessions.set_persona(turn.session.head, heard.keeps)
+        return commanded_reply(heard, turn.request)
 
-    def _open_stream(self, visit: Visit) -> StreamReader[Reply]:
-        commanded = self._hear(visit)
+    async def _with_session(self, turn: Turn) -> Turn:
+        request = turn.request
+        if request.session_id is None:
+            return turn
+        session = await self._sessions.open(request.session_id, tenant=request.tenant)
+        self._sessions.require_room(session.head, request.messages)
+        return replace(turn, session=session, size_bytes=turn.size_bytes + session.size_bytes)
+
+    def _open_stream(self, visit: Visit, commanded: Reply | None) -> StreamReader[Reply]:
         if commanded is not None:
             return self._streams.open(None, lambda _flight, _outlet: _at_once(commanded), urgency=visit.urgency)
         return self._streams.open(
@@ -220,7 +249,7 @@ async def _at_once(reply: Reply) -> Reply:
 
 def _shared_key(turn: Turn) -> DeduplicationKey | None:
     """Return what identical requests share; None if this one shares its answer with nobody."""
-    request = turn.request
+    request, session = turn.request, turn.session
     if opts_out(request):
         return None
     return DeduplicationKey.of(
@@ -229,6 +258,7 @@ def _shared_key(turn: Turn) -> DeduplicationKey | None:
         messages=request.messages,
         parameters=request.parameters,
         persona=None if turn.persona is None else turn.persona.label,
+        session=None if session is None else (session.head.incarnation, session.head.version),
     )
 
 

@@ -1,6 +1,7 @@
 """The stages behind the deduplicator, in their order.
 
-Responsibility: tenant's rate limit → admit → retrieve → assemble → infer → post-process, for one turn.
+Responsibility: tenant's rate limit → admit → retrieve → assemble → infer → post-process → validate → save, for one
+    turn.
 Guarantees: whatever a stage took, it has given back when the turn ends, however it ends; the deadline is handed to each
     stage as the same object.
 Not responsible for: the door, the deadline and shared answers: see `holdfast.application.orchestrator`.
@@ -9,14 +10,15 @@ Not responsible for: the door, the deadline and shared answers: see `holdfast.ap
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from holdfast.application.finishing import Finishing
 from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.metered_call import MeteredCall
 from holdfast.domain.persona import Persona
-from holdfast.domain.post_processing import is_seen_whole, post_process
 from holdfast.domain.prompt_assembly import assemble, retrieval_query
+from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.stream_outlet import Outlet
 from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.token_estimate import estimate_tokens
@@ -24,6 +26,7 @@ from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Disposition, Reply, Request
+from holdfast.ports.session import Session
 
 __all__ = ["Pipeline", "Turn"]
 
@@ -34,13 +37,22 @@ class Turn:
 
     Args:
         request: what was asked.
-        size_bytes: its texts as UTF-8, in bytes.
+        size_bytes: its texts as UTF-8, in bytes, and those of the session.
         persona: who answers; None for nobody in particular.
+        session: what it goes on with; None for a request on its own.
     """
 
     request: Request
     size_bytes: int
     persona: Persona | None = None
+    session: Session | None = None
+
+    @property
+    def conversation(self) -> Request:
+        """The request with all that was said before it, made anew each time: it may be long."""
+        if self.session is None:
+            return self.request
+        return replace(self.request, messages=(*self.session.messages, *self.request.messages))
 
 
 class Pipeline:
@@ -51,6 +63,8 @@ class Pipeline:
         retriever: where passages come from; None leaves that stage out.
         tenants: what each tenant gets in a minute.
         admission: the queue, with the limit behind it.
+        sessions: where the turn is saved, if it goes on with one.
+        finishing: post-processing and validators.
         max_passages: passages retrieved for each request.
         instance: begins every idempotency key, so that two processes never send the same one.
         clock: monotonic time.
@@ -63,6 +77,8 @@ class Pipeline:
         retriever: Retriever | None,
         tenants: TenantLimits,
         admission: AdmissionQueue,
+        sessions: SessionKeeper,
+        finishing: Finishing,
         max_passages: int,
         instance: str,
         clock: Clock,
@@ -71,6 +87,8 @@ class Pipeline:
         self._retriever = retriever
         self._tenants = tenants
         self._admission = admission
+        self._sessions = sessions
+        self._finishing = finishing
         self._max_passages = max_passages
         self._instance = instance
         self._clock = clock
@@ -92,7 +110,7 @@ class Pipeline:
         limit = self._tenants.get(turn.request.tenant)
         if limit is None:
             return await self._run_metered(turn, urgency, outlet, None)
-        with MeteredCall(limit, estimate_tokens(turn.request), urgency.deadline) as metered:
+        with MeteredCall(limit, estimate_tokens(turn.conversation), urgency.deadline) as metered:
             reply = await self._run_metered(turn, urgency, outlet, metered)
             metered.answer(reply.usage)
         return reply
@@ -112,6 +130,7 @@ class Pipeline:
     ) -> Reply:
         admitted_s = self._clock.monotonic_s()
         request, persona = turn.request, turn.persona
+        name = None if persona is None else persona.name
         passages = (
             await self._retriever.retrieve(retrieval_query(request), limit=self._max_passages)
             if self._retriever is not None
@@ -121,7 +140,7 @@ class Pipeline:
         if key is None:
             key = f"{self._instance}-{next(self._numbers)}"
         prompt = assemble(
-            request, passages, instructions=None if persona is None else persona.prompt, idempotency_key=key
+            turn.conversation, passages, instructions=None if persona is None else persona.prompt, idempotency_key=key
         )
         if metered is not None:
             metered.begin()
@@ -131,20 +150,26 @@ class Pipeline:
             deadline=urgency.deadline,
             key=request.session_id or request.tenant,
             idempotent=request.idempotent,
-            outlet=None if is_seen_whole(request.parameters) else outlet,
+            outlet=None if self._finishing.holds_back(request.parameters, name) else outlet,
+        )
+        finished = await self._finishing.finish(
+            routed, prompt, persona=name, idempotent=request.idempotent, deadline=urgency.deadline
         )
         answered_s = self._clock.monotonic_s()
-        completion = post_process(routed.completion, request.parameters)
+        completion = finished.completion
+        if turn.session is not None:
+            await self._sessions.append_turn(turn.session.head, request.messages, completion.text)
         return Reply(
             text=completion.text,
-            backend=routed.backend,
+            backend=routed.route.name,
             model=completion.model,
             disposition=Disposition.CALLED,
-            attempts=routed.attempts,
+            attempts=finished.attempts,
             queue_s=admitted_s - queued_s,
             backend_s=answered_s - asked_s,
             usage=completion.usage,
             citations=completion.citations,
-            persona=None if persona is None else persona.name,
+            persona=name,
+            marks=finished.marks,
             request_id=None,  # of whoever asks: the orchestrator sets it for each caller
         )

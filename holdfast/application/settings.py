@@ -44,6 +44,7 @@ from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig
+from holdfast.domain.session import SessionConfig
 from holdfast.domain.stream_outlet import StreamingConfig
 from holdfast.ports.errors import ConfigurationError
 
@@ -54,6 +55,7 @@ __all__ = [
     "LoadedSettings",
     "RetrievalSettings",
     "ScriptedSettings",
+    "SessionSettings",
     "Settings",
     "TenantSettings",
     "flatten",
@@ -143,6 +145,18 @@ class TenantSettings(Section):
     rate_limit: RateLimitConfig | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings(SessionConfig):
+    """How much is kept of conversations, for how long, and where.
+
+    Args:
+        database: the SQLite file that they are kept in, made when missing; several processes may share it. None, the
+            default, keeps them in memory, for as long as the process lives.
+    """
+
+    database: Path | None = None
+
+
 class Settings(Section):
     """The whole configuration.
 
@@ -158,6 +172,7 @@ class Settings(Section):
         admission: the queue in front of them.
         deduplication: how identical requests share one answer.
         streaming: what may pile up between a backend and those who read its answer.
+        sessions: the conversations that requests can go on with.
         retrieval: where answers come from.
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
@@ -181,6 +196,7 @@ class Settings(Section):
     admission: AdmissionConfig = AdmissionConfig()
     deduplication: DeduplicationConfig = DeduplicationConfig()
     streaming: StreamingConfig = StreamingConfig()
+    sessions: SessionSettings = SessionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)

@@ -26,7 +26,15 @@ from holdfast.ports.events import (
     SessionTrimmed,
 )
 from holdfast.ports.inference import Message
-from holdfast.ports.session import Removal, RemovedSession, SavedSession, Session, SessionHead, SessionStore
+from holdfast.ports.session import (
+    Removal,
+    RemovedSession,
+    SavedSession,
+    Session,
+    SessionHead,
+    Sessions,
+    SessionStore,
+)
 from holdfast.ports.statistics import SessionStatistics
 
 __all__ = ["SessionKeeper"]
@@ -275,3 +283,6 @@ def _require_name(field: str, name: str) -> None:
     # Printable also keeps out lone surrogates, which not every store can write.
     if not (0 < len(name) <= _MOST_NAME_CHARS and name.isprintable()):
         raise RequestError(f"{field}: must be 1 to {_MOST_NAME_CHARS} printable characters")
+
+
+_: type[Sessions] = SessionKeeper

@@ -28,6 +28,7 @@ __all__ = [
     "SessionStore",
     "SessionTotals",
     "SessionTurn",
+    "Sessions",
 ]
 
 MOST_EXPIRED_AT_ONCE: Final = 16
@@ -277,4 +278,30 @@ class SessionStore(Protocol):
 
     def totals(self) -> SessionTotals:
         """Return what is kept and what became of the rest, as of the latest call of this process."""
+        ...
+
+
+class Sessions(Protocol):
+    """The conversations of a service, for those who drive it.
+
+    Ordering, duplication and cancellation: each call happens once or not at all. Errors: `RequestError` for a name that
+    is not 1 to 200 printable characters, and `SessionError`.
+    """
+
+    async def create(self, *, tenant: str, system: str | None = None, session_id: str | None = None) -> str:
+        """Begin a conversation and return its name, which requests go on with it by.
+
+        Args:
+            tenant: whose it is; to all others it is unknown.
+            system: a message that comes before all others and is never trimmed.
+            session_id: a name of your own, unique among the tenant's; None makes one that nobody can guess.
+        """
+        ...
+
+    async def open(self, session_id: str, *, tenant: str) -> Session:
+        """Return the conversation as it is now; that counts as a use."""
+        ...
+
+    async def delete(self, session_id: str, *, tenant: str) -> None:
+        """Forget the conversation."""
         ...

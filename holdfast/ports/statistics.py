@@ -440,6 +440,7 @@ class Health:
         admission: the queue at the door.
         deduplication: what duplicates saved.
         streams: how many replies were read while they came, and what their texts take now.
+        sessions: the conversations that are kept.
         backends: one entry for each, in routing order.
         events: what was decided, by name.
     """
@@ -452,5 +453,6 @@ class Health:
     admission: AdmissionStatistics
     deduplication: DeduplicationStatistics
     streams: StreamStatistics
+    sessions: SessionStatistics
     backends: tuple[BackendHealth, ...]
     events: EventStatistics
