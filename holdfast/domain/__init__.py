@@ -16,6 +16,7 @@ from holdfast.domain.flight import InProgress, New
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
+from holdfast.domain.metered_call import MeteredCall
 from holdfast.domain.model_slot import ModelSlotConfig, ModelSlots
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.output_judge import Flaw, Judgement, OutputAction, OutputJudge, OutputRule
@@ -23,6 +24,7 @@ from holdfast.domain.pattern import Pattern
 from holdfast.domain.persona import ChosenBy, ChosenPersona, Persona, PersonaBook
 from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
 from holdfast.domain.quality_gate import Approved, QualityGate, Repair
+from holdfast.domain.rate_limit import RateLimit, RateLimitConfig, RateLimitCounts, Reservation
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.required_fields import RequiredFields
 from holdfast.domain.result_window import Cached
@@ -33,6 +35,7 @@ from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStra
 from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.slotted_backend import SlottedBackend
+from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_tokens
@@ -78,6 +81,7 @@ __all__ = [
     "Lease",
     "LoadSignal",
     "MemorySafeBuffer",
+    "MeteredCall",
     "ModelSlotConfig",
     "ModelSlots",
     "New",
@@ -92,9 +96,13 @@ __all__ = [
     "Policy",
     "PoolConfig",
     "QualityGate",
+    "RateLimit",
+    "RateLimitConfig",
+    "RateLimitCounts",
     "RateTripPolicy",
     "Repair",
     "RequiredFields",
+    "Reservation",
     "Retry",
     "RetryBudget",
     "RetryBudgetConfig",
@@ -108,6 +116,7 @@ __all__ = [
     "SessionKeeper",
     "Shared",
     "SlottedBackend",
+    "TenantLimits",
     "Timeout",
     "TokenEstimate",
     "Urgency",

@@ -176,6 +176,7 @@ from holdfast.ports.statistics import (
     ServiceState,
     SessionStatistics,
     StreamStatistics,
+    TenantLimitStatistics,
 )
 from holdfast.ports.trip import TripPolicy
 
