@@ -14,6 +14,7 @@ from holdfast.application.settings import (
     ScriptedSettings,
     SessionSettings,
     Settings,
+    TenantSettings,
     load_settings,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "ScriptedSettings",
     "SessionSettings",
     "Settings",
+    "TenantSettings",
     "load_settings",
     "open_container",
     "open_orchestrator",

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
-from holdfast.domain import EventConfig
+from holdfast.domain import EventConfig, RateLimitConfig
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
 REFERENCE = re.compile(r"`(?P<path>(?:tests|benchmarks|holdfast|scripts|examples|adr)/[\w./-]+)(?:::(?P<test>\w+))?`")
 DEFAULT = re.compile(r"`(?P<name>\w+)=(?P<value>[\d.]+)`")
-CONFIGS = {
+CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "MemorySafeBuffer"): BufferConfig,
     ("domain", "AsyncResourcePool"): PoolConfig,
     ("domain", "RetryPolicy"): RetryPolicy,
     ("domain", "CircuitBreaker"): BreakerConfig,
     ("domain", "Deduplicator"): DeduplicationConfig,
     ("domain", "AdmissionQueue"): AdmissionConfig,
+    ("domain", "RateLimit"): partial(RateLimitConfig, requests_per_minute=1.0),
     ("domain", "EventHub"): EventConfig,
     ("application", "A batch"): BatchConfig,
 }

@@ -28,6 +28,7 @@ from holdfast.ports.errors import (
     BackpressureError,
     BreakerOpenError,
     ClosedError,
+    RateLimitedError,
     RefusedError,
 )
 from holdfast.ports.inference import Completion, Prompt, Usage
@@ -45,6 +46,10 @@ def breaker_open(retry_after_s: float | None = 5.0) -> RefusedError:
 
 def queue_full(retry_after_s: float | None = 5.0) -> RefusedError:
     return BackpressureError(depth=9, capacity=9, retry_after_s=retry_after_s, reason="the admission queue is full")
+
+
+def rate_limited(retry_after_s: float | None = 5.0) -> RefusedError:
+    return RateLimitedError(scope="tenant 'a'", quantity="requests", retry_after_s=retry_after_s)
 
 
 def reply_to(request: Request) -> Reply:
@@ -127,7 +132,7 @@ def bench(tmp_path: Path) -> Bench:
     return bench
 
 
-@pytest.mark.parametrize("refusal", [breaker_open, queue_full])
+@pytest.mark.parametrize("refusal", [breaker_open, queue_full, rate_limited])
 async def test_refused_item_is_asked_again_once_it_has_a_chance(
     bench: Bench, refusal: Callable[[float], RefusedError]
 ) -> None:
