@@ -24,8 +24,8 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.consistency import check_consistency
-from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.finishing import Finishing
+from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book, make_rules

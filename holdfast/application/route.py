@@ -84,6 +84,11 @@ class Route:
         """The backend's name."""
         return self._breaker.name
 
+    @property
+    def budget(self) -> RetryBudget:
+        """What retries, hedges and repairs of this backend draw on."""
+        return self._budget
+
     async def complete(
         self,
         prompt: Prompt,

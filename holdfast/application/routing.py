@@ -37,12 +37,12 @@ class Routed:
 
     Args:
         completion: what the backend said.
-        backend: which one said it.
+        route: to the one that said it.
         attempts: calls made, over all backends.
     """
 
     completion: Completion
-    backend: str
+    route: Route
     attempts: int
 
 
@@ -97,8 +97,9 @@ class FallbackRouter:
                     self._tell_fall_back(*failures[-1], name)
                 if journey is not None:
                     journey.turn_to(name)
+                route = self._routes[name]
                 try:
-                    completion = await self._routes[name].complete(
+                    completion = await route.complete(
                         prompt, deadline=deadline, tally=tally, idempotent=idempotent, outlet=outlet
                     )
                 except (BackendRequestError, RequestError):
@@ -109,7 +110,7 @@ class FallbackRouter:
                     if was_asked_in_earnest or deadline.has_passed() or (outlet is not None and outlet.sent_bytes):
                         break
                 else:
-                    return Routed(completion=completion, backend=name, attempts=tally.attempts)
+                    return Routed(completion=completion, route=route, attempts=tally.attempts)
             try:
                 raise _foremost(failures)
             finally:

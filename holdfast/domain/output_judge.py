@@ -98,6 +98,10 @@ class OutputJudge:
             for persona, names in named.items()
         }
 
+    def holds_back(self, *, persona: str | None) -> bool:
+        """Return whether an answer of `persona` may be kept from going out, so that all of it has to be seen first."""
+        return any(rule.action is not OutputAction.MARK for rule in self._rules_for(persona))
+
     def judge(self, text: str, *, persona: str | None) -> Judgement:
         """Return what the validators find in `text`, an answer of `persona` or of none.
 
@@ -106,7 +110,7 @@ class OutputJudge:
         """
         mendable: list[Flaw] = []
         marks: list[str] = []
-        for rule in self._common if persona is None else self._by_persona.get(persona, self._common):
+        for rule in self._rules_for(persona):
             flaw = _found_by(rule.validator, text)
             if flaw is None:
                 continue
@@ -120,6 +124,9 @@ class OutputJudge:
                 case _:
                     assert_never(rule.action)
         return Judgement(mendable=tuple(mendable), marks=tuple(marks))
+
+    def _rules_for(self, persona: str | None) -> tuple[OutputRule, ...]:
+        return self._common if persona is None else self._by_persona.get(persona, self._common)
 
 
 def _found_by(validator: OutputValidator, text: str) -> Flaw | None:

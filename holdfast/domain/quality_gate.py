@@ -70,6 +70,10 @@ class QualityGate:
         self._events = events
         self._counts = _Counts()
 
+    def holds_back(self, persona: str | None) -> bool:
+        """Return whether an answer of `persona` may be kept from going out, so that all of it has to be seen first."""
+        return self._judge.holds_back(persona=persona)
+
     async def admit(
         self, completion: Completion, *, persona: str | None, backend: str, repair: Repair | None
     ) -> Approved:
