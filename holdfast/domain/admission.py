@@ -2,8 +2,9 @@
 
 Responsibility: let in as much work as there are slots, hold back the rest in order of urgency, and turn away at once
     what would not get in anyway.
-Guarantees: what waits is bounded in number and in bytes; every caller gets a permit or an error; a slot that comes back
-    goes straight to the next in line; a cancellation leaves no slot taken and nobody in line.
+Guarantees: what waits is bounded in number, in bytes and in estimated tokens; every caller gets a permit or an error;
+    a slot that comes back goes straight to the next in line; tenants share the slots by their weights; a refusal says
+    when to come back, unless nothing would help; a cancellation leaves no slot taken and nobody in line.
 Not responsible for: ending a wait at the deadline: the door's cancel scope does that. How many slots there are: see
     `holdfast.domain.concurrency_limit`. Why it decides as it does: see `holdfast.domain.admission_core`.
 """
@@ -11,18 +12,19 @@ Not responsible for: ending a wait at the deadline: the door's cancel scope does
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import anyio
 
 from holdfast.domain.adaptive_limit import AdaptiveLimit, LoadSignal, load_signal
+from holdfast.domain.admission_config import AdmissionConfig
 from holdfast.domain.admission_core import AdmissionCore
-from holdfast.domain.admission_line import AdmissionLine
+from holdfast.domain.admission_flow import Entry
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.urgency import Urgency
-from holdfast.domain.validation import require_at_least, require_positive
 from holdfast.ports.clock import Clock
+from holdfast.ports.events import EventSink
 from holdfast.ports.statistics import AdmissionStatistics
 
 __all__ = ["AdmissionConfig", "AdmissionQueue"]
@@ -30,38 +32,15 @@ __all__ = ["AdmissionConfig", "AdmissionQueue"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdmissionConfig:
-    """What may wait, and how fast it gains on more urgent work.
-
-    Args:
-        max_waiting: entries that may wait; default 1000, unmeasured.
-        max_bytes: bytes of the entries that wait, together; default 64 MiB, unmeasured.
-        ageing_s: seconds of waiting that are worth one level of priority: bulk work, four levels below critical, goes
-            before critical work that comes more than four times as long after it; default 5 s, unmeasured.
-
-    Raises:
-        ConfigurationError: if a bound is below 1, or `ageing_s` is not above 0.
-    """
-
-    max_waiting: int = 1000
-    max_bytes: int = 64 * 1024 * 1024
-    ageing_s: float = 5.0
-
-    def __post_init__(self) -> None:
-        require_at_least("admission.max_waiting", self.max_waiting, 1)
-        require_at_least("admission.max_bytes", self.max_bytes, 1)
-        require_positive("admission.ageing_s", self.ageing_s)
-
-
 class AdmissionQueue:
-    """Admits work in order of urgency. For one event loop.
+    """Admits work in order of urgency, and in fair turns between tenants. For one event loop.
 
     Args:
-        config: its bounds and its ageing.
+        config: its bounds, its ageing, the tenants' weights, and when a line passes for overloaded.
         limit: the slots. The queue owns them: nobody else may take or release its permits.
         clock: monotonic time.
         adaptive: moves the limit, beginning with its own initial one; None leaves it as it is.
+        events: is told of what is turned away, and of overload.
 
     Example:
         >>> import anyio
@@ -72,7 +51,7 @@ class AdmissionQueue:
         ...     clock = VirtualClock()
         ...     queue = AdmissionQueue(limit=ConcurrencyLimit(1), clock=clock)
         ...     urgency = Urgency(Priority.NORMAL, Deadline.after(5.0, clock))
-        ...     permit = await queue.acquire(size_bytes=100, urgency=urgency)
+        ...     permit = await queue.acquire(tenant="a", size_bytes=100, tokens=50, urgency=urgency)
         ...     try:
         ...         print(queue.statistics().limit.in_flight)
         ...     finally:
@@ -85,45 +64,55 @@ class AdmissionQueue:
 
     def __init__(
         self,
-        config: AdmissionConfig = AdmissionConfig(),
+        config: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
         *,
         limit: ConcurrencyLimit,
         clock: Clock,
         adaptive: AdaptiveLimit | None = None,
+        events: EventSink | None = None,
     ) -> None:
-        line = AdmissionLine(max_waiting=config.max_waiting, max_bytes=config.max_bytes, ageing_s=config.ageing_s)
-        self._core = AdmissionCore(line, limit, adaptive)
+        self._core = AdmissionCore(config, limit, adaptive, events)
         self._clock = clock
 
-    async def acquire(self, *, size_bytes: int, urgency: Urgency) -> Permit:
+    async def acquire(self, *, urgency: Urgency, size_bytes: int, tokens: int = 1, tenant: str = "default") -> Permit:
         """Return a permit, to be given to `release` when the work has ended, however it ended.
 
         A free slot is granted at once, without yielding to other tasks. Otherwise the work waits in order of priority,
-        in which it rises by one level for each `ageing_s` that it has waited, and also when `urgency` rises.
+        in which it rises by one level for each `ageing_s` that it has waited, and also when `urgency` rises; and within
+        its priority for its tenant's turn.
 
         Args:
-            size_bytes: what the work takes in memory while it waits.
             urgency: its priority and deadline; of this work alone, as only one place in line can follow it.
+            size_bytes: what the work takes in memory while it waits.
+            tokens: about what the work costs, which its tenant's turns are made of; any unit does that is the same for
+                all. Less than 1 counts as 1.
+            tenant: who shares the slots fairly with others.
 
         Raises:
             ClosedError: the queue is closed.
             DeadlineExceededError: the deadline had passed on arrival, or when its turn came.
-            BackpressureError: it would not get in before its deadline; or there is no room, and nobody less urgent to
-                make room; or it had to make room for more urgent work.
+            BackpressureError: it would not get in before its deadline; or there is no room, and nobody who would be
+                served after it to make room; or it had to make room; or it waited for too long in a line that is
+                overloaded. ``retry_after_s`` is None only where it alone exceeds a bound.
 
         Cancellation: gives up the place in line; a slot that was granted at the same moment goes to the next. Counts as
             expired if the deadline has passed, otherwise as cancelled.
         """
-        admitted = self._core.offer(size_bytes=size_bytes, urgency=urgency, now_s=self._clock.monotonic_s())
+        admitted = self._core.offer(
+            tenant=tenant, size_bytes=size_bytes, tokens=tokens, urgency=urgency, now_s=self._clock.monotonic_s()
+        )
         if isinstance(admitted, Permit):
             return admitted
         ended = anyio.Event()
         admitted.wake = ended.set
+        urgency.watch(partial(self._rise, admitted))
         try:
             await ended.wait()
         except BaseException:
             self._core.withdraw(admitted, now_s=self._clock.monotonic_s())
             raise
+        finally:
+            urgency.watch(None)
         if isinstance(admitted.outcome, Permit):
             return admitted.outcome
         try:
@@ -140,8 +129,23 @@ class AdmissionQueue:
         """
         self._core.release(permit, now_s=self._clock.monotonic_s(), signal=signal)
 
-    async def call(self, work: Callable[[], Awaitable[T]], *, size_bytes: int, urgency: Urgency) -> T:
+    async def call(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        urgency: Urgency,
+        size_bytes: int,
+        tokens: int = 1,
+        tenant: str = "default",
+    ) -> T:
         """Call `work` once it is admitted, and return what it returns. How it ends is what an adaptive limit learns.
+
+        Args:
+            work: what needs a slot.
+            urgency: as for `acquire`, like those that follow.
+            size_bytes: what it takes in memory while it waits.
+            tokens: about what it costs.
+            tenant: whose it is.
 
         Raises:
             ClosedError, DeadlineExceededError, BackpressureError: as `acquire`; `work` was not called.
@@ -149,7 +153,7 @@ class AdmissionQueue:
 
         Cancellation: as `acquire`; or ends `work`, and the slot has gone to the next before the cancellation goes on.
         """
-        permit = await self.acquire(size_bytes=size_bytes, urgency=urgency)
+        permit = await self.acquire(urgency=urgency, size_bytes=size_bytes, tokens=tokens, tenant=tenant)
         signal = LoadSignal.NEUTRAL
         try:
             result = await work()
@@ -169,3 +173,6 @@ class AdmissionQueue:
     def statistics(self) -> AdmissionStatistics:
         """Return who waits, and how everybody else ended."""
         return self._core.statistics()
+
+    def _rise(self, entry: Entry) -> None:
+        self._core.rise(entry, now_s=self._clock.monotonic_s())

@@ -1,10 +1,12 @@
 """The line in front of the admission slots.
 
 Responsibility: the order in which waiting entries are served, and the room that they may take.
-Guarantees: urgent entries first; within one priority first come, first served. Nothing starves: a level of priority is
-    worth a fixed time of waiting, so an entry is overtaken only by those that come within that time after it, for each
-    level they are above it. Whoever is last in this order is the first to be shed.
-Not responsible for: deadlines, slots and waking: see `holdfast.domain.admission_core`.
+Guarantees: urgent entries first, tenants in fair turns within one priority. An entry goes before one of a higher
+    priority only if it came so much earlier: a level of priority is worth a fixed time of waiting. Nothing starves: a
+    priority is served as soon as its oldest entry has waited for so long, and if it is nobody else's turn then, that
+    entry goes. Whoever is last in this order is the first to be shed.
+Not responsible for: deadlines, slots and waking: see `holdfast.domain.admission_core`. Turns: see
+    `holdfast.domain.admission_lane`.
 Source: J. R. Jackson, "Queues with dynamic priority discipline", Management Science 8 (1961): serving by arrival time
     plus a constant per priority ages every entry at the same rate, so that no two ever change places while they wait.
 """
@@ -12,129 +14,188 @@ Source: J. R. Jackson, "Queues with dynamic priority discipline", Management Sci
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, insort
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Iterator
 from operator import attrgetter
 
-from holdfast.domain.concurrency_limit import Permit
+from holdfast.domain.admission_config import AdmissionConfig
+from holdfast.domain.admission_flow import Entry, Flow
+from holdfast.domain.admission_lane import FairLane
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import HoldfastError
+from holdfast.ports.service import Priority
 
-__all__ = ["AdmissionLine", "Entry"]
-
-
-class Entry:
-    """One piece of work that could not be admitted at once, and how its waiting ended. Made by `AdmissionLine.entry`.
-
-    Args:
-        size_bytes: what it takes in memory.
-        urgency: its priority and deadline.
-        arrived_s: when it came, on the queue's clock.
-        number: tells apart those that came at the same moment.
-    """
-
-    __slots__ = ("arrived_s", "number", "outcome", "rank", "size_bytes", "urgency", "waiting", "wake")
-
-    rank: tuple[float, int]
-    """Its place in the order; the lowest is served first, and no two are equal. Set by the line."""
-    outcome: Permit | HoldfastError
-    """What it waited for, or why it did not get it. Set by `end`."""
-    wake: Callable[[], object]
-    """Called by `end`. Set by its owner as soon as it gets the entry, before anything else can happen."""
-
-    def __init__(self, *, size_bytes: int, urgency: Urgency, arrived_s: float, number: int) -> None:
-        self.size_bytes = size_bytes
-        self.urgency = urgency
-        self.arrived_s = arrived_s
-        self.number = number
-        self.waiting = False
-
-    def end(self, outcome: Permit | HoldfastError) -> None:
-        """Set how its waiting ended and wake its owner; called once, after it has left the line."""
-        self.outcome = outcome
-        self.wake()
+__all__ = ["AdmissionLine"]
 
 
 class AdmissionLine:
-    """Keeps entries in order, within a bound on their number and on their bytes.
+    """Keeps entries in order, within bounds on their number, their bytes and their tokens. Its time never goes back.
 
     Args:
-        max_waiting: entries it has room for; at least 1.
-        max_bytes: bytes it has room for.
-        ageing_s: seconds of waiting that are worth one level of priority.
+        config: the bounds, the ageing and what makes the turns.
+
+    Attributes:
+        size_bytes: what the entries take in memory, together.
+        tokens: what they cost, together.
     """
 
-    __slots__ = ("_ageing_s", "_entries", "_numbers", "max_bytes", "max_waiting", "size_bytes")
+    __slots__ = ("_config", "_count", "_lanes", "_numbers", "size_bytes", "tokens")
 
-    def __init__(self, *, max_waiting: int, max_bytes: int, ageing_s: float) -> None:
-        self.max_waiting = max_waiting
-        self.max_bytes = max_bytes
+    def __init__(self, config: AdmissionConfig) -> None:
         self.size_bytes = 0
-        self._ageing_s = ageing_s
-        self._entries: list[Entry] = []
+        self.tokens = 0
+        self._config = config
+        self._count = 0
+        self._lanes = tuple(FairLane(priority, config) for priority in Priority)
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
 
-    def entry(self, *, size_bytes: int, urgency: Urgency, now_s: float) -> Entry:
+    @property
+    def flows(self) -> Iterator[Flow]:
+        """What waits, by priority and tenant."""
+        return itertools.chain.from_iterable(lane.flows for lane in self._lanes)
+
+    def flow_of(self, entry: Entry) -> Flow | None:
+        """Return what waits of the tenant and at the priority of `entry`; None for nothing."""
+        return self._lane(entry).flow_of(entry.tenant)
+
+    def entry(self, *, tenant: str, size_bytes: int, tokens: int, urgency: Urgency, now_s: float) -> Entry:
         """Return an entry that comes now; it is not in the line yet."""
-        entry = Entry(size_bytes=size_bytes, urgency=urgency, arrived_s=now_s, number=next(self._numbers))
-        self._rank(entry)
-        return entry
+        return Entry(
+            tenant=tenant,
+            size_bytes=size_bytes,
+            tokens=tokens,
+            urgency=urgency,
+            arrived_s=now_s,
+            number=next(self._numbers),
+        )
 
-    def ahead_of(self, entry: Entry) -> int:
-        """Return how many would be served before `entry`."""
-        return bisect_left(self._entries, entry.rank, key=_by_rank)
-
-    def in_the_way_of(self, entry: Entry) -> list[Entry] | None:
-        """Return who must leave so that `entry` fits, the last in line first; None if that takes one ahead of it.
-
-        `entry` alone must not exceed `max_bytes`.
-        """
-        leaving: list[Entry] = []
-        count = len(self._entries) + 1
-        size_bytes = self.size_bytes + entry.size_bytes
-        for last in reversed(self._entries):
-            if count <= self.max_waiting and size_bytes <= self.max_bytes:
-                break
-            if last.rank < entry.rank:
-                return None
-            leaving.append(last)
-            count -= 1
-            size_bytes -= last.size_bytes
-        return leaving
-
-    def add(self, entry: Entry) -> None:
-        """Put `entry` in its place, and move it up whenever its priority rises; there must be room for it.
-
-        Complexity: O(log n) comparisons, and one move of up to n pointers (8 KB for 1000 entries).
-        """
-        insort(self._entries, entry, key=_by_rank)
+    def add(self, entry: Entry, now_s: float) -> None:
+        """Put `entry` in its place; there must be room for it."""
+        self._lane(entry).add(entry, now_s)
+        self._count += 1
         self.size_bytes += entry.size_bytes
+        self.tokens += entry.tokens
         entry.waiting = True
-        entry.urgency.watch(lambda: self._move_up(entry))
 
     def remove(self, entry: Entry) -> None:
-        """Take `entry` out of the line, which it is in."""
-        del self._entries[self.ahead_of(entry)]
+        """Take `entry`, which is in the line, out unserved."""
+        self._lanes[entry.flow.priority].remove(entry)
+        self._leave(entry)
+
+    def take(self, entry: Entry, now_s: float) -> None:
+        """Take `entry`, which is in the line, out to be served: its tenant's next turn comes later for it."""
+        self._lanes[entry.flow.priority].take(entry, now_s)
+        self._leave(entry)
+
+    def move_up(self, entry: Entry, now_s: float) -> None:
+        """Put `entry`, whose priority has risen, where it would be if it had come with it."""
+        self._lanes[entry.flow.priority].remove(entry)
+        self._lane(entry).add(entry, now_s)
+
+    def first(self) -> Entry:
+        """Return the entry that is served next; there must be one.
+
+        The priority whose oldest entry ranks first has the slot, and its tenants have their turns: but an entry that
+        has not itself waited for long enough to go before those of higher priorities lets that oldest one go.
+        """
+        waiting = [lane for lane in self._lanes if lane.entries]
+        lane = min(waiting, key=lambda lane: self._rank(lane.entries[0], lane.priority))
+        in_turn = lane.flows[0].first
+        rank = self._rank(in_turn, lane.priority)
+        for higher in waiting:
+            if higher is lane:
+                break
+            if self._rank(higher.entries[0], higher.priority) < rank:
+                return lane.entries[0]
+        return in_turn
+
+    def ahead_of(self, newcomer: Entry, now_s: float) -> int:
+        """Return about how many would be served before `newcomer`, which comes now, if nobody came after it.
+
+        Complexity: O(tenants), and O(log n).
+        """
+        own = self._lane(newcomer)
+        ahead = own.ahead_of(newcomer)
+        for lane in self._lanes:
+            if lane.priority < own.priority:
+                ahead += len(lane.entries)
+            elif lane.priority > own.priority:
+                aged_s = now_s - (lane.priority - own.priority) * self._config.ageing_s
+                ahead += bisect_left(lane.entries, aged_s, key=_by_arrival)
+        return ahead
+
+    def exceeded_by(self, newcomer: Entry) -> str | None:
+        """Return which bound `newcomer` exceeds all by itself, in words; None for none."""
+        config = self._config
+        if newcomer.size_bytes > config.max_bytes:
+            return f"{newcomer.size_bytes} bytes are more than may wait, {config.max_bytes}"
+        if newcomer.tokens > config.max_tokens:
+            return f"{newcomer.tokens} tokens are more than may wait, {config.max_tokens}"
+        return None
+
+    def in_the_way_of(self, newcomer: Entry) -> list[Entry] | None:
+        """Return who must leave so that `newcomer` fits, the first to go first; None if it would be among them.
+
+        Of the priorities, the one whose candidate ranks last, where `newcomer` stands for its own; within it, the
+        tenant with the most backlog for its weight; and of that tenant, the entry that would be served last.
+
+        Args:
+            newcomer: it alone must not exceed a bound.
+        """
+        leaving: list[Entry] = []
+        count, size_bytes, tokens = len(self) + 1, self.size_bytes + newcomer.size_bytes, self.tokens + newcomer.tokens
+        config, from_last = self._config, self._from_last(newcomer)
+        while count > config.max_waiting or size_bytes > config.max_bytes or tokens > config.max_tokens:
+            last = next(from_last)
+            if last is newcomer:
+                return None
+            leaving.append(last)
+            count, size_bytes, tokens = count - 1, size_bytes - last.size_bytes, tokens - last.tokens
+        return leaving
+
+    def stale(self, flow: Flow, now_s: float, *, served: bool) -> list[Entry]:
+        """Return who has waited for too long in `flow`, if it is overloaded; never its newest.
+
+        Args:
+            flow: which one.
+            now_s: now.
+            served: whether an entry of it was just served. Otherwise the oldest entry of the whole priority stays: it
+                is the one that ageing will bring in.
+        """
+        if not flow.entries or not flow.newest_first:
+            return []
+        stale = flow.older_than(now_s - self._config.overload_timeout_s)
+        oldest = self._lanes[flow.priority].entries[0]
+        return stale[1:] if stale and not served and stale[0] is oldest else stale
+
+    def _lane(self, entry: Entry) -> FairLane:
+        return self._lanes[entry.urgency.priority]
+
+    def _from_last(self, newcomer: Entry) -> Iterator[Entry]:
+        own = self._lane(newcomer)
+        tails = {lane: lane.from_last(newcomer if lane is own else None) for lane in self._lanes}
+        candidates = {lane: last for lane, tail in tails.items() if (last := next(tail, None)) is not None}
+
+        def rank(lane: FairLane) -> tuple[float, int]:
+            return self._rank(newcomer if lane is own else candidates[lane], lane.priority)
+
+        while True:  # ends with the newcomer, at the latest, which fits by itself
+            lane = max(candidates, key=rank)
+            yield candidates.pop(lane)
+            following = next(tails[lane], None)
+            if following is not None:
+                candidates[lane] = following
+
+    def _leave(self, entry: Entry) -> None:
+        self._count -= 1
         self.size_bytes -= entry.size_bytes
+        self.tokens -= entry.tokens
         entry.waiting = False
-        entry.urgency.watch(None)
 
-    def pop_first(self) -> Entry:
-        """Take out and return the entry that is served next."""
-        first = self._entries[0]
-        self.remove(first)
-        return first
-
-    def _move_up(self, entry: Entry) -> None:
-        del self._entries[self.ahead_of(entry)]
-        self._rank(entry)
-        insort(self._entries, entry, key=_by_rank)
-
-    def _rank(self, entry: Entry) -> None:
-        entry.rank = (entry.arrived_s + entry.urgency.priority * self._ageing_s, entry.number)
+    def _rank(self, entry: Entry, priority: Priority) -> tuple[float, int]:
+        return (entry.arrived_s + priority * self._config.ageing_s, entry.number)
 
 
-_by_rank = attrgetter("rank")
+_by_arrival = attrgetter("arrived_s")

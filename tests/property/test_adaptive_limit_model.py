@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig, LoadSignal
+from holdfast.domain.admission_config import AdmissionConfig
 from holdfast.domain.admission_core import AdmissionCore
-from holdfast.domain.admission_line import AdmissionLine, Entry
+from holdfast.domain.admission_flow import Entry
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
@@ -43,7 +44,9 @@ class AdaptiveLimitMachine(RuleBasedStateMachine):
             )
         )
         self.core = AdmissionCore(
-            AdmissionLine(max_waiting=100, max_bytes=100, ageing_s=1.0), ConcurrencyLimit(1), adaptive
+            AdmissionConfig(max_waiting=100, max_bytes=100, ageing_s=1.0, overload_timeout_s=100 * LONG_S),
+            ConcurrencyLimit(1),
+            adaptive,
         )
         self.held: list[Permit] = []
         self.waiting: list[Entry] = []
@@ -67,7 +70,7 @@ class AdaptiveLimitMachine(RuleBasedStateMachine):
     def offer(self) -> None:
         self.offered += 1
         urgency = Urgency(Priority.NORMAL, Deadline(self.clock.monotonic_s() + 10 * LONG_S, self.clock))
-        admitted = self.core.offer(size_bytes=1, urgency=urgency, now_s=self.clock.monotonic_s())
+        admitted = self.core.offer(tenant="a", size_bytes=1, tokens=1, urgency=urgency, now_s=self.clock.monotonic_s())
         if isinstance(admitted, Permit):
             assert self.waiting == []
             self.held.append(admitted)

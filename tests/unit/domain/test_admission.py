@@ -11,6 +11,7 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.errors import BackpressureError, ClosedError, ConfigurationError, DeadlineExceededError
+from holdfast.ports.events import Event, RequestRefused
 from holdfast.ports.service import Priority
 from holdfast.testing import VirtualClock
 
@@ -40,10 +41,12 @@ def test_config_by_default_lets_a_thousand_entries_of_64_mebibytes_wait() -> Non
     config = AdmissionConfig()
 
     assert (config.max_waiting, config.max_bytes, config.ageing_s) == (1000, 67_108_864, 5.0)
+    assert (config.max_tokens, config.weights, config.burst_tokens) == (4_000_000, {}, 65_536)
+    assert (config.overload_after_s, config.overload_timeout_s) == (10.0, 5.0)
 
 
 def test_config_with_bounds_of_one_is_taken() -> None:
-    assert AdmissionConfig(max_waiting=1, max_bytes=1).max_bytes == 1
+    assert AdmissionConfig(max_waiting=1, max_bytes=1, max_tokens=1, burst_tokens=0).max_bytes == 1
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,21 @@ def test_config_with_bounds_of_one_is_taken() -> None:
         ({"max_bytes": 0}, r"admission\.max_bytes"),
         ({"ageing_s": 0.0}, r"admission\.ageing_s"),
         ({"ageing_s": float("inf")}, r"admission\.ageing_s"),
+        ({"max_tokens": 0}, r"admission\.max_tokens"),
+        ({"burst_tokens": -1}, r"admission\.burst_tokens"),
+        ({"overload_after_s": 0.0}, r"admission\.overload_after_s"),
+        ({"overload_timeout_s": float("nan")}, r"admission\.overload_timeout_s"),
     ],
 )
 def test_config_out_of_range_is_refused(config: dict[str, float], path: str) -> None:
     with pytest.raises(ConfigurationError, match=path):
         AdmissionConfig(**config)  # type: ignore[arg-type] # one of them is a float, and out of range anyway
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+def test_config_with_a_weight_that_is_no_share_is_refused_with_the_tenant_named(weight: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"admission\.weights: of 'b' must be .* not {weight!r}"):
+        AdmissionConfig(weights={"a": 1.0, "b": weight})
 
 
 async def test_acquire_with_a_free_slot_does_not_yield_to_other_tasks() -> None:
@@ -114,7 +127,7 @@ async def test_acquire_by_many_is_granted_in_order_of_priority_and_arrival() -> 
 
 
 async def test_acquire_of_bulk_work_under_a_steady_load_of_critical_work_is_granted_by_ageing() -> None:
-    queue = make(config=AdmissionConfig(ageing_s=1.0))
+    queue = make(config=AdmissionConfig(ageing_s=1.0, overload_after_s=3600.0))
     permit = await taken(queue)
     start_s = anyio.current_time()
     granted_after_s: list[float] = []
@@ -305,3 +318,78 @@ async def test_call_that_is_refused_does_not_call_the_work() -> None:
         await queue.call(work, size_bytes=1, urgency=urgency())
 
     assert called == []
+
+
+async def test_acquire_by_two_tenants_is_granted_by_turns() -> None:
+    queue = make()
+    permit = await taken(queue)
+    served: list[str] = []
+
+    async def caller(tenant: str) -> None:
+        held = await queue.acquire(tenant=tenant, tokens=100, size_bytes=1, urgency=urgency())
+        served.append(tenant)
+        queue.release(held)
+
+    async with anyio.create_task_group() as tasks:
+        for place, tenant in enumerate(("big", "big", "big", "small"), start=1):
+            tasks.start_soon(caller, tenant)
+            await until_waiting(queue, place)
+        queue.release(permit)
+
+    assert served == ["big", "small", "big", "big"]
+
+
+async def test_call_hands_tenant_and_tokens_on() -> None:
+    queue = make()
+    await taken(queue)
+
+    with anyio.move_on_after(1.0):
+        async with anyio.create_task_group() as tasks:
+            for tenant in ("a", "b"):
+                tasks.start_soon(
+                    lambda tenant=tenant: queue.call(
+                        anyio.sleep_forever, tenant=tenant, tokens=300, size_bytes=1, urgency=urgency()
+                    )
+                )
+            await until_waiting(queue, 2)
+            counted = queue.statistics()
+            tasks.cancel_scope.cancel()
+
+    assert (counted.waiting_tenants, counted.waiting_tokens) == (2, 600)
+
+
+async def test_acquire_in_a_line_that_is_overloaded_raises_once_it_has_waited_for_too_long() -> None:
+    queue = make(config=AdmissionConfig(overload_after_s=2.0, overload_timeout_s=1.0))
+    await taken(queue)
+    ended: list[tuple[int, float, float | None]] = []
+
+    async def caller(number: int) -> None:
+        began_s = anyio.current_time()
+        try:
+            await queue.acquire(size_bytes=1, urgency=urgency())
+        except BackpressureError as error:
+            ended.append((number, anyio.current_time() - began_s, error.retry_after_s))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(caller, number)
+            await anyio.sleep(0.5)
+        tasks.cancel_scope.cancel()
+
+    assert [number for number, _, _ in ended] == [1, 2, 3, 4, 5, 6]
+    assert all(waited_s <= 1.5 + 1e-9 and retry_after_s == 1.0 for _, waited_s, retry_after_s in ended[1:])
+
+
+async def test_events_are_told_to_whom_the_queue_was_given() -> None:
+    told: list[Event] = []
+
+    class Sink:
+        def emit(self, event: Event) -> None:
+            told.append(event)
+
+    queue = AdmissionQueue(limit=ConcurrencyLimit(1), clock=CLOCK, events=Sink())
+    queue.close()
+    with pytest.raises(ClosedError):
+        await queue.acquire(tenant="t", size_bytes=1, urgency=urgency())
+
+    assert told == [RequestRefused(tenant="t", priority=Priority.NORMAL, reason="closed", retry_after_s=None)]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig, LoadSignal
-from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
@@ -101,7 +101,12 @@ async def test_latency_ten_times_as_high_shrinks_the_limit_within_5_s_and_it_rec
 
 async def test_no_grant_exceeds_the_limit_while_it_moves_up_and_down() -> None:
     limit, peer = WatchedLimit(), Peer(0.1)
-    queue = AdmissionQueue(limit=limit, clock=CLOCK, adaptive=AdaptiveLimit(AdaptiveLimitConfig(remeasure_s=5.0)))
+    queue = AdmissionQueue(
+        AdmissionConfig(overload_timeout_s=1000.0),  # callers wait for as long as it takes
+        limit=limit,
+        clock=CLOCK,
+        adaptive=AdaptiveLimit(AdaptiveLimitConfig(remeasure_s=5.0)),
+    )
     seen: set[int] = set()
     async with constant_load(queue, peer.work, callers=40):
         for number in range(60):
