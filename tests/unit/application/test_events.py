@@ -345,6 +345,7 @@ async def test_sink_that_raises_changes_nothing_and_is_counted() -> None:
                     outcomes.append(type(error))
             with anyio.move_on_after(0.5):
                 await orchestrator.submit(ask("given up"))
+            await anyio.sleep(1.0)  # until the call has ended too
             await orchestrator.drain(timeout_s=1.0)
             health = orchestrator.health()
             return outcomes, health, [recorded.event for recorded in orchestrator.events]
