@@ -222,13 +222,13 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     For those who replace a port: override its provider first.
     """
     settings: Settings = container.settings()
-    book = make_book(settings.prompts, settings.personas)
-    rules: Sequence[OutputRule] = container.output_rules()
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     events: EventHub = container.events()
     backends: Mapping[str, Backend] = container.backends()
     check_consistency(settings, backends=backends)
+    book = make_book(settings.prompts, settings.personas)
+    rules: Sequence[OutputRule] = container.output_rules()
 
     budgets = {name: RetryBudget(backend.guard.retry_budget, clock=clock) for name, backend in backends.items()}
 
