@@ -106,8 +106,8 @@ class FallbackRouter:
                     raise
                 except Exception as error:  # noqa: BLE001 - re-raised below, once no other backend is left
                     failures.append((name, error))
-                    was_asked_in_earnest = tally.attempts > 0 and not idempotent
-                    if was_asked_in_earnest or deadline.has_passed() or (outlet is not None and outlet.sent_bytes):
+                    took_effect = (tally.attempts and not idempotent) or (outlet is not None and outlet.sent_bytes)
+                    if took_effect or deadline.has_passed():
                         break
                 else:
                     return Routed(completion=completion, route=route, attempts=tally.attempts)

@@ -16,6 +16,14 @@ from holdfast.ports.errors import ConfigurationError
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
+    ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
+    (
+        {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},
+        "backends.own.guard.hedge",
+        "backends.own.guard.pool.max_size",
+    ),
+    ({"routing": {"strategy": "weighted", "weights": {"extractive": 0}}}, "routing.weights", "backends"),
+    ({"routing": {"strategy": "sticky", "weights": {"another": 1}}}, "routing.weights", "backends"),
 ]
 """Settings, the path of the refusal, and the other path that it names."""
 
