@@ -1,0 +1,454 @@
+"""Personas and commands, met by requests that go through `Orchestrator.submit`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from dependency_injector import providers
+
+from holdfast import Container, Message, Request, Role, Settings, open_container, open_orchestrator
+from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.adapters.memory.sessions import MemorySessions
+from holdfast.application.container import Backend
+from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.settings import load_settings
+from holdfast.ports.errors import ConfigurationError, RequestError
+from holdfast.ports.events import PersonaChosen, RequestAnswered
+from holdfast.ports.inference import Completion, InferenceBackend, Parameters, Prompt, ResponseFormat
+from holdfast.ports.retrieval import Passage, Retriever
+from holdfast.ports.service import Disposition, Reply
+from holdfast.ports.session import SessionStore
+from holdfast.testing import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+ALLOCATOR, DATABASES = "You know allocators.", "You know databases."
+SETTINGS = Settings.model_validate(
+    {
+        "prompts": {"allocator": ALLOCATOR, "databases": DATABASES},
+        "personas": {
+            "memory": {
+                "prompt": "allocator",
+                "triggers": ["memory", "leak"],
+                "parameters": {"temperature": 0, "max_tokens": 50},
+                "allowed_parameters": ["max_tokens"],
+            },
+            "sql": {"prompt": "databases", "triggers": ["query"]},
+            "twin": {"prompt": "allocator"},
+        },
+    }
+)
+
+
+class Answering:
+    """Answers at once; keeps its prompts."""
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt] = []
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        self.prompts.append(prompt)
+        return Completion(text=f"answer {len(self.prompts)}", model="m")
+
+
+class Shelf:
+    """Finds the query itself."""
+
+    async def retrieve(self, query: str, *, limit: int) -> tuple[Passage, ...]:
+        return (Passage(source="a.md", heading="A", text=query, score=1.0),)[:limit]
+
+
+def ask(question: str = "why?", persona: str | None = None) -> Request:
+    return Request(messages=(Message(role=Role.USER, content=question),), persona=persona)
+
+
+def system_messages(prompt: Prompt) -> list[str]:
+    return [message.content for message in prompt.messages if message.role is Role.SYSTEM]
+
+
+@asynccontextmanager
+async def opened(
+    backend: InferenceBackend,
+    settings: Settings = SETTINGS,
+    *,
+    retriever: Retriever | None = None,
+    sessions: SessionStore | None = None,
+) -> AsyncGenerator[Orchestrator]:
+    container = Container(settings=providers.Object(settings))
+    container.clock.override(providers.Object(VirtualClock()))
+    container.retriever.override(providers.Object(nullcontext(retriever)))
+    guarded = {"a": Backend(provider=SharedBackendProvider(backend), guard=settings.guard)}
+    container.backends.override(providers.Object(guarded))
+    if sessions is not None:
+        container.session_store.override(providers.Object(nullcontext(sessions)))
+    async with open_container(container) as orchestrator:
+        yield orchestrator
+
+
+def chosen(orchestrator: Orchestrator) -> list[tuple[str, str]]:
+    return [
+        (recorded.event.persona, recorded.event.chosen_by)
+        for recorded in orchestrator.events
+        if isinstance(recorded.event, PersonaChosen)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "persona", "instructions", "chosen_by", "question"),
+    [
+        (ask("why?", persona="SQL"), "sql", DATABASES, "name", "why?"),
+        (ask("/expert memory why a query?"), "memory", ALLOCATOR, "command", "why a query?"),
+        (ask("Does this Query leak? A slow query!"), "sql", DATABASES, "text", "Does this Query leak? A slow query!"),
+        (ask("/expert memory why?", persona="sql"), "sql", DATABASES, "name", "why?"),
+    ],
+)
+async def test_submit_persona_by_name_command_or_text_instructs_the_backend(
+    request_: Request, persona: str, instructions: str, chosen_by: str, question: str
+) -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        reply = await orchestrator.submit(request_)
+        events = chosen(orchestrator)
+
+    [prompt] = backend.prompts
+    assert prompt.messages == (
+        Message(role=Role.SYSTEM, content=instructions),
+        Message(role=Role.USER, content=question),
+    )
+    assert reply.persona == persona
+    assert events == [(persona, chosen_by)]
+
+
+async def test_submit_question_that_recommends_nobody_goes_on_untouched() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        reply = await orchestrator.submit(ask("why is the sky blue?"))
+        events = chosen(orchestrator)
+
+    assert reply.persona is None
+    assert system_messages(backend.prompts[0]) == []
+    assert backend.prompts[0].parameters == Parameters()
+    assert events == []
+
+
+async def test_submit_instructions_come_before_passages_and_the_callers_own_system_message() -> None:
+    backend = Answering()
+    own = Message(role=Role.SYSTEM, content="Be brief.")
+    question = ask("/expert memory why?")
+    async with opened(backend, retriever=Shelf()) as orchestrator:
+        await orchestrator.submit(replace(question, messages=(own, *question.messages)))
+
+    first, second, third = system_messages(backend.prompts[0])
+    assert first == ALLOCATOR
+    assert second.endswith("[a.md § A]\nwhy?")
+    assert third == "Be brief."
+
+
+async def test_submit_parameters_of_the_persona_stand_under_those_of_the_request() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        await orchestrator.submit(ask(persona="memory"))
+        await orchestrator.submit(replace(ask(persona="memory"), parameters=Parameters(max_tokens=9)))
+
+    assert [prompt.parameters for prompt in backend.prompts] == [
+        Parameters(temperature=0.0, max_tokens=50),
+        Parameters(temperature=0.0, max_tokens=9),
+    ]
+
+
+async def test_submit_parameter_that_the_persona_keeps_to_itself_is_refused_naming_the_allowed_ones() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        with pytest.raises(RequestError, match=r"^parameters\.seed: persona 'memory' .*; it allows max_tokens$"):
+            await orchestrator.submit(replace(ask(persona="memory"), parameters=Parameters(seed=1)))
+        health = orchestrator.health()
+
+    assert backend.prompts == []
+    assert health.admission.offered == 0
+    assert health.deduplication.requests == 0
+
+
+@pytest.mark.parametrize("request_", [ask(persona="nobody"), ask("/expert nobody why?"), ask("/expert nobody")])
+async def test_submit_unknown_persona_is_a_value_error_naming_the_valid_ones(request_: Request) -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        with pytest.raises(ValueError, match=r"^persona: there is no 'nobody'; there are memory, sql, twin$"):
+            await orchestrator.submit(request_)
+        health = orchestrator.health()
+
+    assert backend.prompts == []
+    assert health.requests.invalid == 1
+
+
+async def test_submit_two_personas_never_share_an_answer_and_one_persona_does_however_it_was_chosen() -> None:
+    backend = Answering()
+    questions = [
+        ask("a query?"),
+        ask("a query?", persona="sql"),
+        ask("/expert sql a query?"),
+        ask("a query?", persona="memory"),
+        ask("a query?", persona="twin"),
+    ]
+    async with opened(backend) as orchestrator:
+        replies = [await orchestrator.submit(question) for question in questions]
+
+    called, cached = Disposition.CALLED, Disposition.CACHED
+    assert [reply.disposition for reply in replies] == [called, cached, cached, called, called]
+    assert [reply.persona for reply in replies] == ["sql", "sql", "sql", "memory", "twin"]
+    assert len({reply.text for reply in replies}) == 3
+
+
+async def test_submit_same_question_to_two_personas_at_once_is_called_twice() -> None:
+    backend = Answering()
+    replies: list[Reply] = []
+    async with opened(backend) as orchestrator:
+
+        async def submit(persona: str) -> None:
+            replies.append(await orchestrator.submit(ask(persona=persona)))
+
+        async with anyio.create_task_group() as tasks:
+            for persona in ("memory", "twin", "memory", "twin"):
+                tasks.start_soon(submit, persona)
+
+    assert len(backend.prompts) == 2
+    answers = {(reply.persona, reply.text) for reply in replies}
+    assert len(replies) == 4
+    assert len(answers) == 2
+    assert {persona for persona, _ in answers} == {"memory", "twin"}
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("/expert", "There are memory, sql, twin."),
+        ("/expert status", "There is no session to keep a persona."),
+        ("/expert off", "No persona was kept."),
+    ],
+)
+async def test_submit_command_is_answered_by_holdfast_itself_and_calls_nothing(command: str, text: str) -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        first = await orchestrator.submit(replace(ask(command), request_id="r-1"))
+        second = await orchestrator.submit(ask(command))
+        health = orchestrator.health()
+        answered = [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, RequestAnswered)]
+
+    assert first.text.startswith(text)
+    assert (first.disposition, first.attempts, first.backend, first.request_id) == (
+        Disposition.COMMANDED,
+        0,
+        "holdfast",
+        "r-1",
+    )
+    assert second.disposition is Disposition.COMMANDED
+    assert backend.prompts == []
+    assert (health.admission.offered, health.deduplication.requests) == (0, 0)
+    assert health.requests.answered == 2
+    assert [event.disposition for event in answered] == [Disposition.COMMANDED] * 2
+
+
+async def test_submit_name_alone_without_a_session_is_refused() -> None:
+    async with opened(Answering()) as orchestrator:
+        with pytest.raises(RequestError, match=r"without a session, /expert memory holds for one question"):
+            await orchestrator.submit(ask("/expert memory"))
+
+
+@pytest.mark.parametrize("content", ["/help", "//expert off", "what does /expert off do?"])
+async def test_submit_what_only_looks_like_a_command_is_asked(content: str) -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        reply = await orchestrator.submit(ask(content))
+
+    assert reply.disposition is Disposition.CALLED
+    assert backend.prompts[0].messages[-1].content == content.replace("//expert", "/expert")
+
+
+async def test_stream_command_is_answered_by_holdfast_itself() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        async with orchestrator.stream(replace(ask("/expert"), request_id="r-1")) as stream:
+            pieces = [piece async for piece in stream]
+            reply = await stream.reply()
+        health = orchestrator.health()
+
+    assert "".join(pieces) == reply.text
+    assert (reply.disposition, reply.request_id) == (Disposition.COMMANDED, "r-1")
+    assert backend.prompts == []
+    assert (health.admission.offered, health.deduplication.requests) == (0, 0)
+
+
+async def test_stream_persona_answers_and_shares_with_submit() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        async with orchestrator.stream(ask("/expert memory why?")) as stream:
+            streamed = await stream.reply()
+        submitted = await orchestrator.submit(ask(persona="memory"))
+
+    assert (streamed.persona, submitted.persona) == ("memory", "memory")
+    assert submitted.disposition is Disposition.CACHED
+
+
+async def test_stream_wrong_persona_is_refused_on_entering() -> None:
+    async with opened(Answering()) as orchestrator:
+        with pytest.raises(RequestError, match="there is no 'nobody'"):
+            async with orchestrator.stream(ask(persona="nobody")):
+                pytest.fail("entered")
+
+
+async def test_submit_where_there_are_no_personas_leaves_commands_alone_and_refuses_names() -> None:
+    backend = Answering()
+    async with opened(backend, Settings()) as orchestrator:
+        await orchestrator.submit(ask("/expert off"))
+        with pytest.raises(RequestError, match=r"^persona: there is no 'memory'; there are none$"):
+            await orchestrator.submit(ask(persona="memory"))
+
+    assert backend.prompts[0].messages[-1].content == "/expert off"
+
+
+async def in_session(orchestrator: Orchestrator, session_id: str, question: str) -> Reply:
+    return await orchestrator.submit(replace(ask(question), session_id=session_id))
+
+
+async def test_session_keeps_the_persona_of_a_command_until_off() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        replies = [
+            await in_session(orchestrator, session_id, said)
+            for said in (
+                "/expert status",
+                "/expert Memory",
+                "why?",
+                "/expert sql and this one?",
+                "and now?",
+                "/expert status",
+                "/expert off",
+                "and without?",
+                "/expert status",
+            )
+        ]
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+    assert [reply.persona for reply in replies] == [
+        None, "memory", "memory", "sql", "memory", "memory", None, None, None
+    ]  # fmt: skip
+    assert replies[5].text == "This session keeps memory."
+    assert replies[6].text == "memory is not kept any more."
+    assert len(backend.prompts) == 4
+    assert [message.content for message in session.messages if message.role is Role.USER] == [
+        "why?",
+        "and this one?",
+        "and now?",
+        "and without?",
+    ]
+
+
+async def test_session_of_one_keeps_nothing_for_another() -> None:
+    backend = Answering()
+    async with opened(backend) as orchestrator:
+        first = await orchestrator.sessions.create(tenant="default")
+        second = await orchestrator.sessions.create(tenant="default")
+        await in_session(orchestrator, first, "/expert memory")
+        reply = await in_session(orchestrator, second, "why?")
+
+    assert reply.persona is None
+
+
+async def test_session_that_keeps_a_persona_that_is_gone_goes_on_without_it() -> None:
+    store = MemorySessions(clock=VirtualClock())
+    fewer = SETTINGS.model_copy(update={"personas": {"sql": SETTINGS.personas["sql"]}})
+    async with opened(Answering(), sessions=store) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        await in_session(orchestrator, session_id, "/expert memory")
+    async with opened(Answering(), fewer, sessions=store) as orchestrator:
+        reply = await in_session(orchestrator, session_id, "why?")
+        status = await in_session(orchestrator, session_id, "/expert status")
+        off = await in_session(orchestrator, session_id, "/expert off")
+
+    assert reply.persona is None
+    assert status.text == "This session keeps memory, which is not there any more. There are sql."
+    assert (off.text, off.persona) == ("memory is not kept any more.", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"personas": {"x": {"prompt": "gone"}}, "prompts": {"a": "A.", "b": "B."}},
+            r"^personas\.x\.prompt: 'gone' is none of prompts; there are a, b$",
+        ),
+        ({"personas": {"x": {"prompt": "gone"}}}, r"^personas\.x\.prompt: 'gone' is none of prompts; there are none$"),
+        (
+            {"personas": {"x": {"prompt": "a", "validators": ["v"]}}, "prompts": {"a": "A."}},
+            r"^personas\.x\.validators: 'v' is none of validators; there are none$",
+        ),
+        ({"personas": {"off": {"prompt": "a"}}, "prompts": {"a": "A."}}, r"^personas\.off: is a command; choose"),
+        ({"personas": {"Status": {"prompt": "a"}}, "prompts": {"a": "A."}}, r"^personas\.Status: is a command; choose"),
+        ({"personas": {"x": {"prompt": "a"}}, "prompts": {"a": " "}}, r"^personas\.x\.prompt: must not be blank$"),
+        (
+            {"personas": {"x": {"prompt": "a"}, "X": {"prompt": "a"}}, "prompts": {"a": "A."}},
+            r"^personas\.X: is the same name as personas\.x;",
+        ),
+        (
+            {"personas": {"x": {"prompt": "a", "allowed_parameters": ["sed"]}}, "prompts": {"a": "A."}},
+            r"^personas\.x\.allowed_parameters: sed: no such parameter; there are temperature, ",
+        ),
+        (
+            {"personas": {"x": {"prompt": "a", "parameters": {"top_p": 2}}}, "prompts": {"a": "A."}},
+            r"^personas\.x\.parameters\.top_p: must be above 0 and at most 1, not 2\.0$",
+        ),
+    ],
+)
+async def test_settings_with_a_persona_that_could_not_work_are_refused_at_start(
+    arguments: Mapping[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        async with open_orchestrator(Settings.model_validate(arguments)):
+            pytest.fail("opened")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"personas": {"x": {"promt": "a"}}},
+            r"^personas\.x\.prompt: field required|did you mean 'personas\.x\.prompt'",
+        ),
+        (
+            {"personas": {"x": {"prompt": "a", "trigger": []}}},
+            r"^personas\.x\.trigger: is not a setting \(arguments\); did you mean 'personas\.x\.triggers'\?$",
+        ),
+        (
+            {"personas": {"x": {"prompt": "a", "parameters": {"temprature": 0}}}},
+            r"^personas\.x\.parameters\.temprature: is not a setting .*'personas\.x\.parameters\.temperature'",
+        ),
+        ({"prompts": {"a": 3}}, r"^prompts\.a: .*valid string"),
+    ],
+)
+async def test_settings_with_a_persona_wrongly_written_are_refused_with_its_path(
+    tmp_path: Path, arguments: Mapping[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_settings(tmp_path, arguments)
+
+
+async def test_settings_of_personas_can_come_from_toml_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "holdfast.toml").write_text(
+        '[prompts]\nallocator = "You know allocators."\n[personas.memory]\nprompt = "allocator"\ntriggers = ["leak"]\n'
+        'parameters = { response_format = "json", stop = ["END"] }\n'
+    )
+    monkeypatch.setenv("HOLDFAST_PERSONAS__MEMORY__PARAMETERS__SEED", "7")
+
+    settings = load_settings(tmp_path).settings
+
+    memory = settings.personas["memory"]
+    assert (memory.prompt, memory.triggers) == ("allocator", ("leak",))
+    assert memory.parameters == Parameters(seed=7, stop=("END",), response_format=ResponseFormat.JSON)
