@@ -30,6 +30,7 @@ from holdfast import (
 )
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, ConfigurationError, PoolTimeoutError
+from holdfast.ports.events import BreakerOpened, Event, EventSink
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Passage, Retriever
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
@@ -47,6 +48,12 @@ class AtOnce:
         return outcome is Outcome.FAILURE
 
     def reset(self, *, now_s: float) -> None: ...
+
+
+class Alarm:
+    def emit(self, event: Event) -> None:
+        if isinstance(event, BreakerOpened):
+            assert_type(event.open_s, float | None)
 
 
 class Echo:
@@ -76,6 +83,7 @@ class Connections:
 # A port is met by shape: an adapter need not inherit from it.
 strategy: RetryStrategy = Never()
 trip_policy: TripPolicy = AtOnce()
+sink: EventSink = Alarm()
 backend: InferenceBackend = Echo()
 retriever: Retriever = Nothing()
 provider: ResourceProvider[bytes] = Connections()

@@ -22,6 +22,7 @@ from holdfast import (
 )
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError
+from holdfast.ports.events import Event, EventSink
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
 from holdfast.ports.trip import TripPolicy
 
@@ -41,9 +42,14 @@ class NoReset:
         return outcome is Outcome.FAILURE
 
 
+class Waiting:
+    async def emit(self, event: Event) -> None: ...
+
+
 backend: InferenceBackend = Synchronous()  # type: ignore[assignment]
 strategy: RetryStrategy = WrongUnit()  # type: ignore[assignment]
 trip_policy: TripPolicy = NoReset()  # type: ignore[assignment]
+sink: EventSink = Waiting()  # type: ignore[assignment]
 nothing = holdfast.no_such_name  # type: ignore[attr-defined]
 
 
