@@ -110,7 +110,7 @@ class Pipeline:
         limit = self._tenants.get(turn.request.tenant)
         if limit is None:
             return await self._run_metered(turn, urgency, outlet, None)
-        with MeteredCall(limit, estimate_tokens(turn.conversation), urgency.deadline) as metered:
+        with MeteredCall(limit, estimate_tokens(turn.conversation), urgency.deadline, outlet=outlet) as metered:
             reply = await self._run_metered(turn, urgency, outlet, metered)
             metered.answer(reply.usage)
         return reply

@@ -118,7 +118,7 @@ class Route:
             limit = self._rate_limit
             if limit is None:
                 return await ask(None)
-            with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline) as metered:
+            with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline, outlet=outlet) as metered:
                 try:
                     completion = await ask(metered)
                 except BackendThrottledError as error:

@@ -38,7 +38,7 @@ from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.domain.timeout import Timeout
-from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_tokens
+from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_text_tokens, estimate_tokens
 from holdfast.domain.urgency import Urgency
 
 __all__ = [
@@ -124,6 +124,7 @@ __all__ = [
     "classify",
     "compose",
     "estimate_prompt_tokens",
+    "estimate_text_tokens",
     "estimate_tokens",
     "load_signal",
     "map_bounded",

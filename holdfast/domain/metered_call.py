@@ -8,8 +8,10 @@ How it ended decides what counts:
 
 - it was answered: what its usage says, or the estimate where the peer reports no usage;
 - it was not made, because something of ours refused it or failed before: nothing;
-- it was made and failed, or was cut off at its deadline (adr/0011): the request, and the tokens that it had sent;
-- it was cancelled: nothing. What the peer did for it until then is not counted against anybody (adr/0019).
+- it was made and failed, or was cut off at its deadline (adr/0011): the request, the tokens that it had sent, and those
+  of what had gone out of an answer that streams;
+- it was cancelled: nothing, unless something of its answer had gone out; then as if it had failed. What the peer did
+  for a cancelled call without telling is counted against nobody (adr/0019).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Final, Self
 from holdfast.domain.cancellation import is_cancellation
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.rate_limit import RateLimit
-from holdfast.domain.token_estimate import TokenEstimate
+from holdfast.domain.stream_outlet import Outlet
+from holdfast.domain.token_estimate import TokenEstimate, estimate_text_tokens
 from holdfast.ports.errors import RefusedError
 from holdfast.ports.inference import Usage
 
@@ -36,6 +39,7 @@ class MeteredCall:
         limit: reserved from on entry.
         estimate: what the call will probably take.
         deadline: of the whole request; whoever set it cancels the call then.
+        outlet: where the answer goes while it comes; None where it does not stream.
 
     Example:
         >>> from holdfast.domain.rate_limit import RateLimitConfig
@@ -49,12 +53,20 @@ class MeteredCall:
         958.0
     """
 
-    __slots__ = ("_begun", "_deadline", "_estimate", "_limit", "_reservation", "_usage")
+    __slots__ = ("_begun", "_deadline", "_estimate", "_limit", "_outlet", "_reservation", "_usage")
 
-    def __init__(self, limit: RateLimit, estimate: TokenEstimate, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        limit: RateLimit,
+        estimate: TokenEstimate,
+        deadline: Deadline,
+        *,
+        outlet: Outlet | None = None,
+    ) -> None:
         self._limit = limit
         self._estimate = estimate
         self._deadline = deadline
+        self._outlet = outlet
         self._begun = False
         self._usage: Usage | None = None
 
@@ -83,12 +95,16 @@ class MeteredCall:
         if usage is not None:
             used = self._estimate.total if usage == _NOT_REPORTED else usage.input_tokens + usage.output_tokens
             self._reservation.settle(used)
-        elif self._begun and self._counts_as_made(error):
-            self._reservation.settle(self._estimate.input_tokens)
+            return
+        sent_bytes = 0 if self._outlet is None else self._outlet.sent_bytes
+        if self._begun and self._counts(error, sent_bytes):
+            self._reservation.settle(self._estimate.input_tokens + estimate_text_tokens(sent_bytes))
         else:
             self._reservation.cancel()
 
-    def _counts_as_made(self, error: BaseException | None) -> bool:
+    def _counts(self, error: BaseException | None, sent_bytes: int) -> bool:
+        if sent_bytes:
+            return True
         if error is None or isinstance(error, Exception):
             return not isinstance(error, RefusedError)
         return is_cancellation(error) and self._deadline.has_passed()

@@ -21,7 +21,13 @@ from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.inference import Message, Parameters, Prompt
 from holdfast.ports.service import Request
 
-__all__ = ["DEFAULT_OUTPUT_TOKENS", "TokenEstimate", "estimate_prompt_tokens", "estimate_tokens"]
+__all__ = [
+    "DEFAULT_OUTPUT_TOKENS",
+    "TokenEstimate",
+    "estimate_prompt_tokens",
+    "estimate_text_tokens",
+    "estimate_tokens",
+]
 
 DEFAULT_OUTPUT_TOKENS: Final = 256
 """Tokens taken for the answer where the request sets no bound to it; unmeasured."""
@@ -77,10 +83,20 @@ def estimate_prompt_tokens(prompt: Prompt, *, default_output_tokens: int = DEFAU
     return _estimate(prompt.messages, prompt.parameters, default_output_tokens)
 
 
+def estimate_text_tokens(size_bytes: int) -> int:
+    """Return how many tokens a text of `size_bytes` bytes of UTF-8 probably is.
+
+    Example:
+        >>> estimate_text_tokens(9)
+        3
+    """
+    return -(-size_bytes // _BYTES_PER_TOKEN)
+
+
 def _estimate(messages: Sequence[Message], parameters: Parameters, default_output_tokens: int) -> TokenEstimate:
     size_bytes = sum(utf8_size_bytes(message.content) for message in messages)
     max_tokens = parameters.max_tokens
     return TokenEstimate(
-        input_tokens=-(-size_bytes // _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(messages),
+        input_tokens=estimate_text_tokens(size_bytes) + _TOKENS_PER_MESSAGE * len(messages),
         output_tokens=default_output_tokens if max_tokens is None else max_tokens,
     )

@@ -8,6 +8,8 @@ import pytest
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.metered_call import MeteredCall
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
+from holdfast.domain.stream_log import StreamLog
+from holdfast.domain.stream_outlet import Outlet, StreamingConfig
 from holdfast.domain.token_estimate import TokenEstimate
 from holdfast.ports.errors import BackendRequestError, BackendUnavailableError, PoolExhaustedError, RateLimitedError
 from holdfast.ports.inference import Usage
@@ -24,12 +26,18 @@ def limited() -> RateLimit:
     return RateLimit("backend 'a'", config, clock=VirtualClock())
 
 
-def metered(limit: RateLimit, *, timeout_s: float = 60.0) -> MeteredCall:
-    return MeteredCall(limit, ESTIMATE, Deadline.after(timeout_s, VirtualClock()))
+def metered(limit: RateLimit, *, timeout_s: float = 60.0, outlet: Outlet | None = None) -> MeteredCall:
+    return MeteredCall(limit, ESTIMATE, Deadline.after(timeout_s, VirtualClock()), outlet=outlet)
 
 
-def fail(limit: RateLimit, error: BaseException, usage: Usage | None = None) -> None:
-    with metered(limit) as call:
+def outlet_with(text: str) -> Outlet:
+    log = StreamLog(max_ahead_bytes=1000)
+    log.try_append(text)
+    return Outlet(log, deadline=Deadline.after(60.0, VirtualClock()), config=StreamingConfig())
+
+
+def fail(limit: RateLimit, error: BaseException, *, usage: Usage | None = None, outlet: Outlet | None = None) -> None:
+    with metered(limit, outlet=outlet) as call:
         call.begin()
         if usage is not None:
             call.answer(usage)
@@ -116,7 +124,7 @@ async def test_call_that_ended_without_an_answer_counts_for_what_it_had_sent() -
 async def test_call_that_failed_after_its_answer_counts_for_its_usage() -> None:
     limit = limited()
     with pytest.raises(ValueError, match="afterwards"):
-        fail(limit, ValueError("afterwards"), Usage(input_tokens=12, output_tokens=30))
+        fail(limit, ValueError("afterwards"), usage=Usage(input_tokens=12, output_tokens=30))
 
     assert left(limit.statistics()) == (9, 958)
 
@@ -154,6 +162,41 @@ async def test_call_that_is_interrupted_gives_all_back() -> None:
         fail(limit, KeyboardInterrupt())
 
     assert left(limit.statistics()) == (10, 1000)
+
+
+async def test_call_that_is_cancelled_while_its_answer_goes_out_counts_for_what_has() -> None:
+    limit = limited()
+    with anyio.move_on_after(1.0), metered(limit, outlet=outlet_with("x" * 41)) as call:
+        call.begin()
+        await anyio.sleep_forever()
+
+    assert left(limit.statistics()) == (9, 1000 - 10 - 11)
+
+
+async def test_call_that_fails_while_its_answer_goes_out_counts_for_what_has() -> None:
+    limit = limited()
+    with pytest.raises(BackendUnavailableError):
+        fail(limit, BackendUnavailableError("is down", backend="a"), outlet=outlet_with("x" * 41))
+
+    assert left(limit.statistics()) == (9, 1000 - 10 - 11)
+
+
+async def test_call_that_is_cancelled_before_anything_of_its_answer_goes_out_gives_all_back() -> None:
+    limit = limited()
+    with anyio.move_on_after(1.0), metered(limit, outlet=outlet_with("")) as call:
+        call.begin()
+        await anyio.sleep_forever()
+
+    assert left(limit.statistics()) == (10, 1000)
+
+
+async def test_call_that_is_answered_counts_for_its_usage_and_not_for_what_went_out() -> None:
+    limit = limited()
+    with metered(limit, outlet=outlet_with("x" * 41)) as call:
+        call.begin()
+        call.answer(Usage(input_tokens=12, output_tokens=30))
+
+    assert left(limit.statistics()) == (9, 958)
 
 
 async def test_call_beyond_the_limit_is_refused_before_it_begins() -> None:
