@@ -27,12 +27,6 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         ConfigurationError: whose path is one of the two settings, and whose message names the other.
     """
     require(
-        settings.admission.max_bytes >= settings.max_request_bytes,
-        f"{settings.admission.max_bytes} bytes have no room for a request of max_request_bytes, "
-        f"{settings.max_request_bytes}; raise one or lower the other",
-        path="admission.max_bytes",
-    )
-    require(
         settings.admission.max_bytes >= settings.max_request_bytes + settings.sessions.max_bytes,
         f"{settings.admission.max_bytes} bytes have no room for a request of max_request_bytes, "
         f"{settings.max_request_bytes}, that goes on with a session of sessions.max_bytes, "

@@ -16,6 +16,7 @@ from holdfast.ports.errors import ConfigurationError
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
+    ({"sessions": {"max_bytes": 64 * 1024 * 1024}}, "admission.max_bytes", "sessions.max_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},
