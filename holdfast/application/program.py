@@ -80,7 +80,8 @@ def answer_fingerprint(settings: Settings) -> str:
     """
     backends = {name: chosen.model_dump(mode="json", exclude={"guard"}) for name, chosen in settings.backends.items()}
     retrieval = settings.retrieval.model_dump(mode="json", exclude={"index"})
-    return json.dumps({"backends": list(backends.items()), "retrieval": retrieval}, sort_keys=True)
+    routing = settings.routing.strategy, dict(settings.routing.weights)
+    return json.dumps({"backends": list(backends.items()), "retrieval": retrieval, "routing": routing}, sort_keys=True)
 
 
 _: type[Application] = Program

@@ -158,6 +158,18 @@ async def test_submit_request_that_is_not_idempotent_is_neither_hedged_nor_a_sam
     assert (hedging(health).calls, hedging(health).samples) == (WARM_UP, WARM_UP)
 
 
+async def test_stream_that_is_slow_is_not_hedged() -> None:
+    backend = Backed(slow_at(1, slow_s=20.0))
+    async with opened(backend) as orchestrator:
+        await warm_up(orchestrator)
+        async with orchestrator.stream(ask()) as stream:
+            reply = await stream.reply()
+        health = orchestrator.health()
+
+    assert (reply.attempts, backend.calls) == (1, WARM_UP + 1)
+    assert hedging(health).calls == WARM_UP
+
+
 async def test_submit_first_call_of_two_fails_the_second_answers_without_a_retry() -> None:
     backend = Backed(slow_at(1, slow_s=1.2), failing=lambda call: call == WARM_UP + 1)
     async with opened(backend) as orchestrator:

@@ -17,8 +17,10 @@ from dependency_injector import providers
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.container import Backend, Container, open_container, open_orchestrator
 from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.program import answer_fingerprint
 from holdfast.application.settings import GuardSettings, Settings, load_settings
 from holdfast.domain.circuit_breaker import BreakerConfig
+from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.ports.errors import (
@@ -149,6 +151,17 @@ async def test_submit_sticky_tenants_keep_their_backend_in_another_process_and_w
     moved = {to for came_from, to in zip(before, after, strict=True) if came_from != to}
     assert moved == {"new"}
     assert Counter(after)["new"] == pytest.approx(100, abs=25)
+
+
+async def test_submit_sticky_requests_of_one_tenant_follow_their_session() -> None:
+    async with opened({"a": Backed(), "b": Backed()}, RoutingStrategy.STICKY) as orchestrator:
+        backends: dict[str, set[str]] = {}
+        for session_id in [await orchestrator.sessions.create(tenant="default") for _ in range(30)]:
+            request = replace(ask(), session_id=session_id)
+            backends[session_id] = {(await orchestrator.submit(request)).backend for _ in range(3)}
+
+    assert {len(names) for names in backends.values()} == {1}
+    assert set.union(*backends.values()) == {"a", "b"}
 
 
 async def test_submit_fastest_prefers_the_fast_one_leaves_the_one_that_slows_down_and_comes_back() -> None:
@@ -385,3 +398,12 @@ async def test_open_orchestrator_weights_that_do_not_fit_own_backends_are_refuse
     with pytest.raises(ConfigurationError, match=r"routing\.weights: .*backends"):
         async with open_orchestrator(settings, backends={"mine": Backed()}):
             pytest.fail("it opened")
+
+
+def test_answer_fingerprint_of_a_batch_changes_with_the_routing_and_not_with_hedging() -> None:
+    settings = Settings()
+    sticky = settings.model_copy(update={"routing": RoutingConfig(strategy=RoutingStrategy.STICKY)})
+    hedged = settings.model_copy(update={"guard": GuardSettings(hedge=HedgeConfig())})
+
+    assert answer_fingerprint(sticky) != answer_fingerprint(settings)
+    assert answer_fingerprint(hedged) == answer_fingerprint(settings)
