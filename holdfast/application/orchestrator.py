@@ -104,6 +104,8 @@ class Orchestrator:
             AttemptTimeoutError: the last attempt timed out.
             BackendError: the last attempt failed.
             RetrievalError: the documents cannot be read.
+            OutputRejectedError: the answer did not pass a validator, nor did its repair, where one was allowed.
+            ValidatorError: a validator itself failed.
             SessionNotFoundError: the tenant has no such session, or it was gone before the answer was saved.
             SessionConflictError: others kept saving the session, so the answer was not.
             SessionTooLargeError: the turn does not fit into the session, even alone.
@@ -181,6 +183,7 @@ class Orchestrator:
             deduplication=self._deduplicator.statistics(),
             streams=self._streams.statistics(),
             sessions=self._sessions.statistics(),
+            output=self._pipeline.output(),
             backends=self._router.health(),
             events=self._events.statistics(),
         )

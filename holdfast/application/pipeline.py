@@ -27,6 +27,7 @@ from holdfast.ports.clock import Clock
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.ports.session import Session
+from holdfast.ports.statistics import OutputStatistics
 
 __all__ = ["Pipeline", "Turn"]
 
@@ -93,6 +94,10 @@ class Pipeline:
         self._instance = instance
         self._clock = clock
         self._numbers = itertools.count(1)
+
+    def output(self) -> OutputStatistics | None:
+        """Return what became of the answers that validators checked; None where there are no validators."""
+        return self._finishing.statistics()
 
     async def run(self, turn: Turn, urgency: Urgency, outlet: Outlet | None = None) -> Reply:
         """Return the reply to `turn`, as one that was called for.

@@ -441,6 +441,7 @@ class Health:
         deduplication: what duplicates saved.
         streams: how many replies were read while they came, and what their texts take now.
         sessions: the conversations that are kept.
+        output: what became of the answers that validators checked; None where there are no validators.
         backends: one entry for each, in routing order.
         events: what was decided, by name.
     """
@@ -454,5 +455,6 @@ class Health:
     deduplication: DeduplicationStatistics
     streams: StreamStatistics
     sessions: SessionStatistics
+    output: OutputStatistics | None
     backends: tuple[BackendHealth, ...]
     events: EventStatistics
