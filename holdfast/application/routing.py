@@ -141,7 +141,7 @@ def _charging(journey: Journey, deadline: Deadline) -> Generator[None]:
     is_answer: bool | None = None
     try:
         yield
-        is_answer = None if deadline.is_lifted else True  # lifted, the time was that of whoever read the stream
+        is_answer = True
     except Exception as error:
         is_answer = None if classify(error).outcome is Outcome.IGNORED else False
         raise
@@ -150,7 +150,8 @@ def _charging(journey: Journey, deadline: Deadline) -> Generator[None]:
         is_answer = False if is_cancellation(raised) and deadline.has_passed() else None
         raise
     finally:
-        journey.end(is_answer=is_answer)
+        # Lifted, the time was that of whoever read the stream.
+        journey.end(is_answer=None if deadline.is_lifted else is_answer)
 
 
 def _foremost(failures: list[tuple[str, Exception]]) -> Exception:
