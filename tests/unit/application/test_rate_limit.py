@@ -11,11 +11,13 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.adapters.inference.scripted import Pieces, ScriptedBackend, Step, in_turn
 from holdfast.application.container import Backend, Container, open_container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings, TenantSettings
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
+from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
@@ -30,7 +32,7 @@ from holdfast.ports.errors import (
     RateLimitedError,
 )
 from holdfast.ports.events import FellBack, RateLimited, RateLimitPaused
-from holdfast.ports.inference import Completion, Message, Parameters, Prompt, Role, Usage
+from holdfast.ports.inference import Completion, InferenceBackend, Message, Parameters, Prompt, Role, Usage
 from holdfast.ports.service import Disposition, Request
 from holdfast.ports.statistics import Health, RateLimitStatistics
 from holdfast.testing import VirtualClock, sweep_cancellation
@@ -46,16 +48,18 @@ ESTIMATED_TOKENS = INPUT_TOKENS + 90
 
 
 class Answering:
-    """Answers after a delay, or raises what it was given; counts its calls."""
+    """Answers after a delay, its `slow`-th call much later, or raises what it was given; counts its calls."""
 
     def __init__(
         self,
         *,
         delay_s: float = 0.0,
+        slow: int = 0,
         usage: Usage = Usage(),
         failing: Callable[[int], Exception | None] = lambda call: None,
     ) -> None:
         self._delay_s = delay_s
+        self._slow = slow
         self._usage = usage
         self._failing = failing
         self.calls = 0
@@ -63,7 +67,7 @@ class Answering:
     async def complete(self, prompt: Prompt) -> Completion:
         self.calls += 1
         error = self._failing(self.calls)
-        await anyio.sleep(self._delay_s)
+        await anyio.sleep(self._delay_s if self.calls != self._slow else 20 * self._delay_s)
         if error is not None:
             raise error
         return Completion(text="42", model="answering-1", usage=self._usage)
@@ -79,7 +83,7 @@ def ask(number: int = 0, *, tenant: str = "default") -> Request:
 
 @asynccontextmanager
 async def opened(
-    backends: Mapping[str, Answering], settings: Settings, guards: Mapping[str, GuardSettings] | None = None
+    backends: Mapping[str, InferenceBackend], settings: Settings, guards: Mapping[str, GuardSettings] | None = None
 ) -> AsyncGenerator[Orchestrator]:
     container = Container(settings=providers.Object(settings))
     container.clock.override(providers.Object(VirtualClock()))
@@ -92,6 +96,10 @@ async def opened(
     container.backends.override(providers.Object(guarded))
     async with open_container(container) as orchestrator:
         yield orchestrator
+
+
+def scripted(step: Step) -> ScriptedBackend:
+    return ScriptedBackend("a", in_turn(step), clock=VirtualClock())
 
 
 def limit_of(health: Health, backend: int = 0) -> RateLimitStatistics:
@@ -471,6 +479,58 @@ async def test_submit_push_back_without_a_rate_limit_pauses_nothing() -> None:
 
     assert reply.text == "42"
     assert health.backends[0].rate_limit is None
+
+
+async def test_stream_is_settled_with_its_usage() -> None:
+    settings = Settings(tenant_rate_limit=TOKENS, guard=GuardSettings(rate_limit=TOKENS))
+    spoken = Pieces(pieces=("x" * 20, "y" * 20), usage=Usage(input_tokens=12, output_tokens=30))
+    async with opened({"a": scripted(spoken)}, settings) as orchestrator:
+        async with orchestrator.stream(ask()) as stream:
+            await stream.reply()
+        health = orchestrator.health()
+
+    assert tokens_taken(limit_of(health)) == health.tenants.tokens_used == 42
+
+
+async def test_stream_that_its_reader_leaves_counts_what_had_gone_out() -> None:
+    settings = Settings(tenant_rate_limit=TOKENS, guard=GuardSettings(rate_limit=TOKENS))
+    endless = Pieces(pieces=("x" * 20, "y" * 20, "z" * 20), between_s=1.0)
+    async with opened({"a": scripted(endless)}, settings) as orchestrator:
+        async with orchestrator.stream(ask()) as stream:
+            pieces = aiter(stream)
+            await anext(pieces)
+            await anext(pieces)
+        await anyio.sleep(1.0)
+        health = orchestrator.health()
+
+    assert tokens_taken(limit_of(health)) == health.tenants.tokens_used == INPUT_TOKENS + 10
+    assert (limit_of(health).reserved, health.tenants.reserved) == (0, 0)
+
+
+async def test_stream_beyond_the_limit_of_its_tenant_is_refused() -> None:
+    settings = tenant_settings(RateLimitConfig(requests_per_minute=1))
+    async with opened({"a": scripted(Pieces(pieces=("x",)))}, settings) as orchestrator:
+        await orchestrator.submit(ask(1))
+        with pytest.raises(RateLimitedError):
+            async with orchestrator.stream(ask(2)) as stream:
+                await stream.reply()
+
+
+async def test_submit_second_attempt_of_a_hedge_takes_of_the_backends_limit_and_the_loser_gives_back() -> None:
+    guard = GuardSettings(
+        rate_limit=TEN_A_MINUTE,
+        hedge=HedgeConfig(min_samples=1, max_ratio=1.0),
+        retry_budget=RetryBudgetConfig(min_retries=100),
+    )
+    slow_once = Answering(slow=2, delay_s=1.0)
+    async with opened({"a": slow_once}, Settings(guard=guard)) as orchestrator:
+        for number in range(2):
+            await orchestrator.submit(ask(number))
+        health = orchestrator.health()
+
+    limit = limit_of(health)
+    assert slow_once.calls == 3
+    assert (limit.asked, limit.settled, limit.cancelled, limit.reserved) == (3, 2, 1, 0)
 
 
 async def test_events_tell_of_a_tenant_at_its_limit() -> None:
