@@ -98,7 +98,10 @@ async def test_user_cancelled_at_every_checkpoint_while_another_waits_leaves_the
 
         async def scenario() -> None:
             tasks.start_soon(use, slots, second)
+            await anyio.sleep(0.001)
             await use(slots, second)
+
+        second.on_load = lambda: anyio.sleep(0.01)
 
         async def check() -> None:
             await anyio.sleep(0.1)
@@ -170,3 +173,29 @@ async def test_slots_cancelled_at_every_checkpoint_of_their_life_leave_no_model_
 
     assert await sweep_cancellation(scenario, check) >= 3
     assert machine.most_present == 1
+
+
+async def test_caller_cancelled_in_the_moment_of_its_grant_hands_the_slot_on() -> None:
+    machine = Machine(total_bytes=100)
+    first, second = loaders = loaders_on(machine)
+    scope = anyio.CancelScope()
+
+    async def cancel() -> None:
+        await anyio.sleep(0.1)
+        scope.cancel()
+
+    first.on_load = cancel
+    async with slots_on(machine) as slots, anyio.create_task_group() as tasks:
+
+        async def use_first() -> None:
+            with scope:
+                await use(slots, first)
+
+        tasks.start_soon(use_first)
+        await anyio.sleep(0.01)
+        with anyio.fail_after(1.0):
+            await use(slots, second)
+        now = slots.statistics()
+
+    assert (now.granted, now.cancelled, now.loads) == (1, 1, 2)
+    assert_nothing_is_held(now, loaders)

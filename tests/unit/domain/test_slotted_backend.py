@@ -40,6 +40,14 @@ class Failing:
         raise OSError("the library's own")
 
 
+class Slow:
+    """Takes a second for an answer."""
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        await anyio.sleep(1.0)
+        return Completion(text="a", model="slow")
+
+
 class Spelling:
     """Streams its answer letter by letter."""
 
@@ -61,6 +69,7 @@ class Loader(FakeLoader):
         self.made: list[weakref.ref[InferenceBackend]] = []
 
     async def load(self) -> InferenceBackend:
+        await anyio.sleep(1.0)
         self.loads += 1
         backend = self._make()
         self.made.append(weakref.ref(backend))
@@ -76,13 +85,15 @@ def slots_on(machine: Machine) -> ModelSlots:
 
 
 async def test_complete_loads_the_model_and_uses_it_as_long_as_the_call_goes_on() -> None:
-    loader = FakeLoader("a")
+    loader = Loader("a", Slow)
     async with slots_on(loader.machine) as slots:
         backend = SlottedBackend(loader, slots)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(backend.complete, PROMPT)
-            await anyio.lowlevel.checkpoint()
-            assert slots.statistics().using + slots.statistics().waiting == 1
+            await anyio.sleep(0.5)
+            assert slots.statistics().waiting == 1
+            await anyio.sleep(1.0)
+            assert slots.statistics().using == 1
         assert (await backend.complete(PROMPT)).text == "a"
         now = slots.statistics()
 
@@ -171,7 +182,7 @@ async def test_stream_gives_the_pieces_that_the_model_makes_or_one(
 async def test_stream_cancelled_while_it_delivers_ends_the_use() -> None:
     loader = Loader("a", Spelling)
     async with slots_on(loader.machine) as slots:
-        with anyio.move_on_after(1.0) as scope:
+        with anyio.move_on_after(2.0) as scope:
 
             def never(_: str) -> Awaitable[None]:
                 return anyio.sleep_forever()
