@@ -80,8 +80,17 @@ def answer_fingerprint(settings: Settings) -> str:
     """
     backends = {name: chosen.model_dump(mode="json", exclude={"guard"}) for name, chosen in settings.backends.items()}
     retrieval = settings.retrieval.model_dump(mode="json", exclude={"index"})
-    routing = settings.routing.strategy, dict(settings.routing.weights)
-    return json.dumps({"backends": list(backends.items()), "retrieval": retrieval, "routing": routing}, sort_keys=True)
+    personas = {name: persona.model_dump(mode="json") for name, persona in settings.personas.items()}
+    validators = {name: chosen.model_dump(mode="json") for name, chosen in settings.validators.items()}
+    deciding = {
+        "backends": list(backends.items()),  # their order decides, and that of the next two
+        "personas": list(personas.items()),
+        "validators": list(validators.items()),
+        "prompts": settings.prompts,
+        "retrieval": retrieval,
+        "routing": (settings.routing.strategy, dict(settings.routing.weights)),
+    }
+    return json.dumps(deciding, sort_keys=True)
 
 
 _: type[Application] = Program

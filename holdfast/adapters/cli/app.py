@@ -26,6 +26,7 @@ _Input = Annotated[
 _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results are kept.", readable=False)]
 _Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", readable=False)]
 _Question = Annotated[str, typer.Argument(help="What to answer.")]
+_Persona = Annotated[str | None, typer.Option("--persona", metavar="NAME", help="Who answers; see personas.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 _RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run the items that failed, and only those.")]
@@ -92,12 +93,18 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
                 raise typer.Exit(run_batch(application, input_path, out, retry_failed=retry_failed, view=view))
 
     @app.command()
-    def ask(question: _Question, *, as_json: _Json = False, settings: _Set = []) -> None:  # noqa: B006 - as above
+    def ask(
+        question: _Question,
+        *,
+        persona: _Persona = None,
+        as_json: _Json = False,
+        settings: _Set = [],  # noqa: B006 - as above
+    ) -> None:
         """Answer one question, and say what the answer rests on."""
         with errors_to_exit():
             from holdfast.adapters.cli.ask_command import ask_question  # noqa: PLC0415 - as above
 
-            ask_question(load(parse_settings(settings)), question, as_json=as_json)
+            ask_question(load(parse_settings(settings)), question, persona=persona, as_json=as_json)
 
     @app.command()
     def status(folder: _Folder, *, as_json: _Json = False) -> None:

@@ -1,7 +1,7 @@
 """``holdfast ask``.
 
 Responsibility: one question, one answer.
-Guarantees: what the answer rests on is printed with it.
+Guarantees: what the answer rests on, and which validators it did not pass, is printed with it.
 Not responsible for: errors: see `holdfast.adapters.cli.error_exit`.
 """
 
@@ -19,8 +19,8 @@ from holdfast.ports.service import Reply, Request
 __all__ = ["ask_question"]
 
 
-def ask_question(application: Application, question: str, *, as_json: bool) -> None:
-    """Write the answer to `question`, then its sources.
+def ask_question(application: Application, question: str, *, persona: str | None, as_json: bool) -> None:
+    """Write the answer to `question`, by `persona` if one is named, then its sources.
 
     Raises:
         HoldfastError: as `Application.open_service` and `Service.submit`.
@@ -28,7 +28,7 @@ def ask_question(application: Application, question: str, *, as_json: bool) -> N
 
     async def ask() -> Reply:
         async with application.open_service() as service:
-            return await service.submit(Request(messages=(Message(role=Role.USER, content=question),)))
+            return await service.submit(Request(messages=(Message(role=Role.USER, content=question),), persona=persona))
 
     reply = anyio.run(ask)
     if as_json:
@@ -37,4 +37,6 @@ def ask_question(application: Application, question: str, *, as_json: bool) -> N
     lines = [reply.text]
     if reply.citations:
         lines += ["", "Sources:", *(f"  {citation.label}" for citation in reply.citations)]
+    if reply.marks:
+        lines += ["", f"Did not pass: {', '.join(reply.marks)}"]
     write_out(printable("".join(f"{line}\n" for line in lines)))

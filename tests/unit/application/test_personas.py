@@ -17,6 +17,7 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.application.container import Backend
 from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.program import answer_fingerprint
 from holdfast.application.settings import load_settings
 from holdfast.ports.errors import ConfigurationError, RequestError
 from holdfast.ports.events import PersonaChosen, RequestAnswered
@@ -452,3 +453,18 @@ async def test_settings_of_personas_can_come_from_toml_and_the_environment(
     memory = settings.personas["memory"]
     assert (memory.prompt, memory.triggers) == ("allocator", ("leak",))
     assert memory.parameters == Parameters(seed=7, stop=("END",), response_format=ResponseFormat.JSON)
+
+
+def test_answer_fingerprint_of_a_batch_changes_with_prompts_personas_and_validators() -> None:
+    validator = {"kind": "pattern", "must_match": "§"}
+    changed = [
+        SETTINGS.model_copy(update={"prompts": SETTINGS.prompts | {"allocator": "You know everything."}}),
+        SETTINGS.model_copy(update={"personas": dict(reversed(SETTINGS.personas.items()))}),
+        Settings.model_validate(SETTINGS.model_dump() | {"validators": {"cited": validator}}),
+        Settings.model_validate(SETTINGS.model_dump() | {"validators": {"cited": validator | {"action": "mark"}}}),
+    ]
+
+    fingerprints = {answer_fingerprint(settings) for settings in (SETTINGS, *changed)}
+
+    assert len(fingerprints) == 5
+    assert answer_fingerprint(SETTINGS.model_copy(update={"max_in_flight": 7})) in fingerprints

@@ -17,7 +17,13 @@ from typer.testing import CliRunner, Result
 from holdfast.adapters.cli import build_app
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
 from holdfast.ports.batch import BatchProgress, BatchReport, BatchStatus, StopSignal
-from holdfast.ports.errors import BackendUnavailableError, BatchInputError, ConfigurationError, JournalWriteError
+from holdfast.ports.errors import (
+    BackendUnavailableError,
+    BatchInputError,
+    ConfigurationError,
+    JournalWriteError,
+    RequestError,
+)
 from holdfast.ports.inference import Citation
 from holdfast.ports.journal import BatchSummary, RolledBack
 from tests.fakes.application import (
@@ -398,6 +404,31 @@ def test_ask_as_json_prints_what_happened_to_the_request() -> None:
     assert document["text"] == CITED.text
     assert document["disposition"] == "called"
     assert document["citations"] == [{"source": "a.md", "heading": "Why"}, {"source": "b", "heading": "c"}]
+
+
+def test_ask_persona_is_asked_by_its_name_and_nobody_without_one() -> None:
+    service = FakeService(REPLY)
+
+    call(FakeApplication(service=service), "ask", "Why?", "--persona", "memory")
+    call(FakeApplication(service=service), "ask", "Why?")
+
+    assert [request.persona for request in service.requests] == ["memory", None]
+
+
+def test_ask_unknown_persona_is_bad_input_in_one_line() -> None:
+    error = RequestError("persona: there is no 'nobody'; there are memory, sql")
+
+    result = call(FakeApplication(service=FakeService(error)), "ask", "Why?", "--persona", "nobody")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"holdfast: {error}\n")
+
+
+def test_ask_answer_with_marks_says_what_it_did_not_pass() -> None:
+    marked = replace(REPLY, marks=("cited", "short"))
+
+    result = call(FakeApplication(service=FakeService(marked)), "ask", "Why?")
+
+    assert result.stdout == "Because.\n\nDid not pass: cited, short\n"
 
 
 def test_ask_that_nobody_answers_is_one_line() -> None:
