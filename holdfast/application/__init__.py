@@ -2,9 +2,16 @@
 
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
-from holdfast.application.container import Backend, Container, open_container, open_orchestrator
+from holdfast.application.container import Backend, Container, Model, open_container, open_orchestrator
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import Program
+from holdfast.application.prompt_settings import (
+    JsonSchemaSettings,
+    PatternSettings,
+    PersonaSettings,
+    RequiredFieldsSettings,
+    ValidatorSettings,
+)
 from holdfast.application.settings import (
     BackendSettings,
     ExtractiveSettings,
@@ -26,14 +33,20 @@ __all__ = [
     "Container",
     "ExtractiveSettings",
     "GuardSettings",
+    "JsonSchemaSettings",
     "LoadedSettings",
+    "Model",
     "Orchestrator",
+    "PatternSettings",
+    "PersonaSettings",
     "Program",
+    "RequiredFieldsSettings",
     "RetrievalSettings",
     "ScriptedSettings",
     "SessionSettings",
     "Settings",
     "TenantSettings",
+    "ValidatorSettings",
     "load_settings",
     "open_container",
     "open_orchestrator",
