@@ -203,7 +203,7 @@ class AdmissionCore:
         excess = self._line.exceeded_by(entry)
         if excess is not None:
             self._refuse(entry, "too large", excess, None)
-        wait_s = self._wait.wait_s(self._line.ahead_of(entry, now_s), slots=self._limit.statistics().limit)
+        wait_s = self._wait.wait_s(self._line.ahead_of(entry, now_s), slots=self._limit.max_in_flight)
         if wait_s is not None and wait_s > entry.urgency.deadline.remaining_s():
             self._refuse(entry, "predicted wait", f"the predicted wait of {wait_s:g} s outlasts the deadline", wait_s)
         leaving = self._line.in_the_way_of(entry)
@@ -231,7 +231,7 @@ class AdmissionCore:
             self._tally.notice(entry.flow, now_s)
 
     def _retry_after_s(self) -> float:
-        return self._wait.retry_after_s(len(self._line), slots=self._limit.statistics().limit)
+        return self._wait.retry_after_s(len(self._line), slots=self._limit.max_in_flight)
 
     def _backpressure(self, words: str, retry_after_s: float | None) -> BackpressureError:
         return BackpressureError(

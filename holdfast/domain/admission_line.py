@@ -104,11 +104,9 @@ class AdmissionLine:
         lane = min(waiting, key=lambda lane: self._rank(lane.entries[0], lane.priority))
         in_turn = lane.flows[0].first
         rank = self._rank(in_turn, lane.priority)
-        for higher in waiting:
-            if higher is lane:
-                break
-            if self._rank(higher.entries[0], higher.priority) < rank:
-                return lane.entries[0]
+        higher = (other for other in waiting if other.priority < lane.priority)
+        if any(self._rank(other.entries[0], other.priority) < rank for other in higher):
+            return lane.entries[0]
         return in_turn
 
     def ahead_of(self, newcomer: Entry, now_s: float) -> int:

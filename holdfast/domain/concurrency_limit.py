@@ -54,6 +54,11 @@ class ConcurrencyLimit:
         self._max_in_flight = max_in_flight
         self._held: set[Permit] = set()
 
+    @property
+    def max_in_flight(self) -> int:
+        """How many calls may run at once, at present."""
+        return self._max_in_flight
+
     def try_acquire(self) -> Permit | None:
         """Return a permit, to be released exactly once; None when the limit is reached."""
         if len(self._held) >= self._max_in_flight:

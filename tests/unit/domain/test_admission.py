@@ -343,17 +343,15 @@ async def test_call_hands_tenant_and_tokens_on() -> None:
     queue = make()
     await taken(queue)
 
-    with anyio.move_on_after(1.0):
-        async with anyio.create_task_group() as tasks:
-            for tenant in ("a", "b"):
-                tasks.start_soon(
-                    lambda tenant=tenant: queue.call(
-                        anyio.sleep_forever, tenant=tenant, tokens=300, size_bytes=1, urgency=urgency()
-                    )
-                )
-            await until_waiting(queue, 2)
-            counted = queue.statistics()
-            tasks.cancel_scope.cancel()
+    async def wait(tenant: str) -> None:
+        await queue.call(anyio.sleep_forever, tenant=tenant, tokens=300, size_bytes=1, urgency=urgency())
+
+    async with anyio.create_task_group() as tasks:
+        for tenant in ("a", "b"):
+            tasks.start_soon(wait, tenant)
+        await until_waiting(queue, 2)
+        counted = queue.statistics()
+        tasks.cancel_scope.cancel()
 
     assert (counted.waiting_tenants, counted.waiting_tokens) == (2, 600)
 

@@ -594,9 +594,10 @@ def test_line_of_another_tenant_is_not_touched_by_the_overload_of_the_first() ->
     desk = Desk(max_waiting=100)
     permit = desk.grant()
     patient = [desk.wait(tenant="b"), desk.wait(tenant="b")]
-    for _ in range(12):
-        newest = desk.wait()
+    for _ in range(11):
+        desk.wait()
         desk.clock.advance(1.0)
+    newest = desk.wait()
     for _ in range(3):
         desk.release(permit)
         permit = permit_of(desk.granted[-1])
@@ -691,6 +692,22 @@ def test_event_of_overload_is_told_where_a_slot_that_comes_back_shows_it() -> No
     desk.release(permit)
 
     assert OverloadBegan(tenant="a", priority=Priority.NORMAL, waiting=2) in desk.told
+
+
+def test_event_of_overload_is_not_told_where_the_line_is_empty_as_soon_as_it_shows() -> None:
+    desk = Desk(max_waiting=100)
+    permit = desk.grant()
+    entries = []
+    for now_s in (0.0, 4.0, 7.0):
+        desk.clock.advance(now_s - desk.clock.monotonic_s())
+        entries.append(desk.wait())
+    for entry in entries[1:]:
+        desk.withdraw(entry)
+    desk.clock.advance(3.0)
+    desk.release(permit)
+
+    assert desk.granted == entries[:1]
+    assert desk.told == []
 
 
 def test_event_of_overload_ends_where_the_last_entry_rises_out_of_the_line() -> None:

@@ -166,6 +166,14 @@ def test_ahead_of_an_entry_are_few_costly_ones_of_another_tenant() -> None:
     assert queue.ahead_of(arrive(queue, tenant="c"), 0.0) == 10 + 1 + 1
 
 
+def test_ahead_of_an_entry_is_nobody_of_a_tenant_whose_turn_comes_later() -> None:
+    queue = line()
+    join(queue, tenant="a", tokens=100)
+    join(queue, tenant="b", tokens=1)
+
+    assert queue.ahead_of(arrive(queue, tenant="b"), 0.0) == 1
+
+
 def test_ahead_of_an_entry_in_an_overloaded_line_is_nobody_of_it() -> None:
     queue = line()
     overload(queue)
