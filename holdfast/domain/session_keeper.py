@@ -222,14 +222,14 @@ class SessionKeeper:
         try:
             return self._tell_saved(await save(head))
         except SessionConflictError as conflict:
-            self._tell_conflict(conflict)
+            self._tell_conflict(head, conflict)
         async with self._latecomers:
             retries = 1
             while True:
                 try:
                     return self._tell_saved(await save(await self._read_again(head)))
                 except SessionConflictError as conflict:
-                    self._tell_conflict(conflict)
+                    self._tell_conflict(head, conflict)
                     if retries == _MOST_RETRIES:
                         raise
                 retries += 1
@@ -255,18 +255,17 @@ class SessionKeeper:
         if self._events is None:
             return
         for session in removed:
-            match session.reason:
-                case Removal.EXPIRED:
-                    self._events.emit(SessionExpired(session_id=session.session_id, idle_s=session.idle_s))
-                case Removal.EVICTED:
-                    self._events.emit(SessionEvicted(session_id=session.session_id, freed_bytes=session.size_bytes))
+            if session.reason is Removal.EXPIRED:
+                self._events.emit(SessionExpired(session_id=session.session_id, idle_s=session.idle_s))
+            else:
+                self._events.emit(SessionEvicted(session_id=session.session_id, freed_bytes=session.size_bytes))
 
-    def _tell_conflict(self, conflict: SessionConflictError) -> None:
+    def _tell_conflict(self, head: SessionHead, conflict: SessionConflictError) -> None:
         self._conflicts += 1
-        if self._events is not None and conflict.session_id is not None:
+        if self._events is not None:
             self._events.emit(
                 SessionConflicted(
-                    session_id=conflict.session_id,
+                    session_id=head.session_id,
                     expected_version=conflict.expected_version,
                     found_version=conflict.found_version,
                 )

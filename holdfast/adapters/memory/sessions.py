@@ -144,7 +144,7 @@ class MemorySessions:
 
     def _make_room(self, bounds: SessionBounds, removed: Iterable[RemovedSession] = ()) -> tuple[RemovedSession, ...]:
         gone = list(removed)
-        while self._kept:
+        while True:  # the one in use is always there, and may stay
             oldest = next(iter(self._kept.values()))
             reason = bounds.removal(
                 idle_s=self._idle_s(oldest),
@@ -153,9 +153,8 @@ class MemorySessions:
                 removed=len(gone),
             )
             if reason is None:
-                break
+                return tuple(gone)
             gone.append(self._remove(oldest, reason))
-        return tuple(gone)
 
     def _remove(self, kept: _Kept, reason: Removal) -> RemovedSession:
         self._forget(kept)

@@ -307,12 +307,10 @@ class SessionTables:
 
     def _make_room(self, bounds: SessionBounds, removed: Iterable[RemovedSession] = ()) -> tuple[RemovedSession, ...]:
         gone = list(removed)
-        while True:
+        while True:  # the one in use is always there, and may stay
             row = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM session ORDER BY used_at_s, number LIMIT 1"  # noqa: S608 - constant
             ).fetchone()
-            if row is None:
-                break
             oldest = self._kept(row)
             reason = bounds.removal(
                 idle_s=oldest.idle_s,
@@ -321,9 +319,8 @@ class SessionTables:
                 removed=len(gone),
             )
             if reason is None:
-                break
+                return tuple(gone)
             gone.append(self._remove(oldest, reason))
-        return tuple(gone)
 
     def _remove(self, kept: _Kept, reason: Removal) -> RemovedSession:
         self._forget(kept)

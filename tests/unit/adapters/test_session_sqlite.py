@@ -3,9 +3,11 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -158,13 +160,12 @@ async def test_process_that_measured_less_catches_up_with_the_one_that_measured_
 ) -> None:
     async with machine.open(path) as first:
         await create(first)
-        machine.pass_s(1700.0)
-        assert await is_alive(first)
+        machine.pass_s(100.0)
         machine.wall_s -= HOUR_S
-        async with machine.open(path) as second:
-            machine.clock.advance(100.0)
-            await create(first, "other")  # 100 s later than the second one can know
-            machine.clock.advance(1701.0)
+        async with machine.open(path) as second:  # which takes those 100 s for none
+            await create(first, "other")
+            await create(second, "third")
+            machine.pass_s(1701.0)
 
             assert not await is_alive(second)
 
@@ -349,6 +350,43 @@ async def test_new_database_that_is_locked_is_told_after_a_while(
         with pytest.raises(SessionStoreError, match="is locked by another process"):
             async with machine.open(path):
                 pytest.fail("it was opened")
+
+
+class Raced(sqlite3.Connection):
+    """Another process begins the write-ahead log at the same moment."""
+
+    races = 0
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> sqlite3.Cursor:  # type: ignore[override]
+        if "journal_mode" in sql and Raced.races:
+            Raced.races -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(sql, parameters)
+
+
+async def test_new_database_that_another_process_is_just_making_is_opened(
+    path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Raced))
+    monkeypatch.setattr(Raced, "races", 2)
+    async with machine.open(path) as store:
+        await create(store)
+
+    assert Raced.races == 0
+
+
+async def test_new_database_that_another_process_never_finishes_is_told_after_a_while(
+    path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.adapters.sqlite.session_database._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Raced))
+    monkeypatch.setattr(Raced, "races", 10**6)
+
+    with pytest.raises(SessionStoreError, match="is locked by another process"):
+        async with machine.open(path):
+            pytest.fail("it was opened")
 
 
 async def test_database_that_may_only_be_read_is_refused(

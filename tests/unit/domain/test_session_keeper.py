@@ -166,6 +166,17 @@ async def test_name_of_200_characters_of_any_script_is_taken() -> None:
     assert await keeper.create(tenant="ß" * 200, session_id="\N{GRINNING FACE}" * 200)
 
 
+async def test_require_room_refuses_what_no_session_can_hold_and_changes_nothing() -> None:
+    keeper = keeper_of(config=SMALL)
+    head = await head_of(keeper)
+
+    keeper.require_room(head, said("x" * 1000))
+    with pytest.raises(SessionTooLargeError):
+        keeper.require_room(head, said("x" * 4096))
+
+    assert await contents(keeper) == []
+
+
 async def test_append_turn_is_remembered_in_order_after_the_system_message() -> None:
     keeper = keeper_of()
     await keeper.create(tenant="t", session_id="s", system="Be brief.")
