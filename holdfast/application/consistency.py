@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
+from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.route_choice import check_weights
 from holdfast.domain.validation import require
 
-__all__ = ["check_consistency"]
+__all__ = ["check_consistency", "check_time_to_load"]
 
 
 def check_consistency(settings: Settings, *, backends: Collection[str] | None = None) -> None:
@@ -37,6 +38,11 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     for name, backend in settings.backends.items():
         if backend.guard is not None:
             _check_guard(backend.guard, f"backends.{name}.guard")
+        if isinstance(backend, ScriptedSettings) and backend.model_bytes is not None:
+            guard, path = (
+                (settings.guard, "guard") if backend.guard is None else (backend.guard, f"backends.{name}.guard")
+            )
+            check_time_to_load(guard, settings.models, path=path)
     check_weights(settings.routing, settings.backends if backends is None else backends)
     for name, persona in settings.personas.items():
         require(
@@ -50,6 +56,28 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
                 f"{validator!r} is none of validators; there are {_listed(settings.validators)}",
                 path=f"personas.{name}.validators",
             )
+
+
+def check_time_to_load(guard: GuardSettings, models: ModelSlotConfig, *, path: str) -> None:
+    """Raise if an attempt at a backend that has to be loaded has less time than waiting and loading may take.
+
+    It would be cut in the midst, and again each time, and the backend be blamed for it.
+
+    Args:
+        guard: what stands around the backend.
+        models: how its model is loaded.
+        path: of `guard`.
+
+    Raises:
+        ConfigurationError: which names both settings.
+    """
+    needed_s = models.wait_timeout_s + models.load_timeout_s
+    require(
+        guard.attempt_timeout_s >= needed_s,
+        f"{guard.attempt_timeout_s:g} s end an attempt before models.wait_timeout_s and models.load_timeout_s do, "
+        f"{needed_s:g} s together; raise it or lower them",
+        path=f"{path}.attempt_timeout_s",
+    )
 
 
 def _check_guard(guard: GuardSettings, path: str) -> None:

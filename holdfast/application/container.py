@@ -23,7 +23,8 @@ from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
-from holdfast.application.consistency import check_consistency
+from holdfast.adapters.system.memory import SystemMemory
+from holdfast.application.consistency import check_consistency, check_time_to_load
 from holdfast.application.finishing import Finishing
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
@@ -49,6 +50,8 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.hedge import Hedge, HedgeConfig
+from holdfast.domain.host_guard import HostGuard
+from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.output_judge import OutputJudge, OutputRule
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.quality_gate import QualityGate
@@ -58,6 +61,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
@@ -67,6 +71,7 @@ from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
+from holdfast.ports.model import HostMemory, ModelLoader
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
@@ -74,7 +79,7 @@ from holdfast.ports.service import Reply
 from holdfast.ports.session import SessionStore
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
+__all__ = ["Backend", "Container", "Model", "open_container", "open_orchestrator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,19 @@ class Backend:
     guard: GuardSettings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A backend to be guarded that has to be loaded before it answers.
+
+    Args:
+        loader: brings it into memory; its name tells it apart from other models.
+        guard: what stands around it.
+    """
+
+    loader: ModelLoader
+    guard: GuardSettings
+
+
 def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncContextManager[Retriever | None]:
     if settings.folder is None:
         return nullcontext()
@@ -98,27 +116,40 @@ def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncC
     return FtsRetriever(settings.folder, include=settings.include, index=settings.index, clock=clock)
 
 
-def _backends(settings: Settings, clock: Clock) -> dict[str, Backend]:
+def _backends(settings: Settings, clock: Clock) -> dict[str, Backend | Model]:
     return {
-        name: Backend(provider=_provider(name, chosen, clock), guard=chosen.guard or settings.guard)
+        name: _backend(name, chosen, chosen.guard or settings.guard, clock)
         for name, chosen in settings.backends.items()
     }
 
 
-def _provider(
-    name: str, chosen: ExtractiveSettings | ScriptedSettings, clock: Clock
-) -> ResourceProvider[InferenceBackend]:
+def _backend(
+    name: str, chosen: ExtractiveSettings | ScriptedSettings, guard: GuardSettings, clock: Clock
+) -> Backend | Model:
     match chosen:
         case ExtractiveSettings():
             from holdfast.adapters.inference.extractive import ExtractiveBackend  # noqa: PLC0415 - as above
 
-            return SharedBackendProvider(ExtractiveBackend(name))
+            return Backend(provider=SharedBackendProvider(ExtractiveBackend(name)), guard=guard)
         case ScriptedSettings():
-            from holdfast.application.drill import scripted_backend  # noqa: PLC0415 - as above
+            from holdfast.application.drill import scripted_backend, scripted_model  # noqa: PLC0415 - as above
 
-            return SharedBackendProvider(scripted_backend(name, chosen, clock=clock))
+            if chosen.model_bytes is not None:
+                loader = scripted_model(name, chosen, size_bytes=chosen.model_bytes, clock=clock)
+                return Model(loader=loader, guard=guard)
+            return Backend(provider=SharedBackendProvider(scripted_backend(name, chosen, clock=clock)), guard=guard)
         case _:
             assert_never(chosen)
+
+
+def _provider(backend: Backend | Model, slots: ModelSlots) -> ResourceProvider[InferenceBackend]:
+    match backend:
+        case Backend():
+            return backend.provider
+        case Model():
+            return SharedBackendProvider(SlottedBackend(backend.loader, slots))
+        case _:
+            assert_never(backend)
 
 
 def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyncContextManager[SessionStore]:
@@ -172,6 +203,7 @@ class Container(containers.DeclarativeContainer):
     random = providers.Object(random.random)
     retriever = providers.Factory(_open_retriever, settings.provided.retrieval, clock)
     backends = providers.Factory(_backends, settings, clock)
+    host_memory = providers.Singleton(SystemMemory)
     retry_strategy = providers.Callable(_retry_strategy)
     trip_policy = providers.Callable(_trip_policy)
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
@@ -187,6 +219,7 @@ async def open_orchestrator(
     settings: Settings | None = None,
     *,
     backends: Mapping[str, InferenceBackend] | None = None,
+    models: Mapping[str, ModelLoader] | None = None,
     event_sinks: Sequence[EventSink] = (),
 ) -> AsyncGenerator[Orchestrator]:
     """Open everything that a request meets, and close it again in reverse order.
@@ -195,6 +228,8 @@ async def open_orchestrator(
         settings: what to build; None reads the usual sources.
         backends: your own backends by name, in the order in which they are tried, in place of those in the settings.
             Each serves concurrent calls, and is guarded by ``settings.guard``.
+        models: your own backends that have to be loaded first, by name, tried after `backends` and likewise in place of
+            those in the settings. ``settings.models`` says how many of them are in memory at once.
         event_sinks: your own, told of every event besides those in the settings.
 
     Raises:
@@ -204,15 +239,26 @@ async def open_orchestrator(
     """
     chosen = load_settings().settings if settings is None else settings
     container = Container(settings=providers.Object(chosen))
-    if backends is not None:
-        require(bool(backends), "give at least one backend", path="backends")
-        own = {name: Backend(provider=SharedBackendProvider(backends[name]), guard=chosen.guard) for name in backends}
+    if backends is not None or models is not None:
+        own = _own(backends or {}, models or {}, chosen.guard)
         container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
     if event_sinks:
         every = providers.Object((*container.event_sinks(), *event_sinks))
         container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
     async with open_container(container) as orchestrator:
         yield orchestrator
+
+
+def _own(
+    backends: Mapping[str, InferenceBackend], models: Mapping[str, ModelLoader], guard: GuardSettings
+) -> dict[str, Backend | Model]:
+    require(bool(backends or models), "give at least one backend", path="backends")
+    twice = sorted(backends.keys() & models.keys())
+    require(not twice, f"{twice} are names in backends as well; give each one name", path="models")
+    own: dict[str, Backend | Model] = {
+        name: Backend(provider=SharedBackendProvider(backend), guard=guard) for name, backend in backends.items()
+    }
+    return own | {name: Model(loader=loader, guard=guard) for name, loader in models.items()}
 
 
 @asynccontextmanager
@@ -225,8 +271,11 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     clock: Clock = container.clock()
     chance: Callable[[], float] = container.random()
     events: EventHub = container.events()
-    backends: Mapping[str, Backend] = container.backends()
+    backends: Mapping[str, Backend | Model] = container.backends()
     check_consistency(settings, backends=backends)
+    if any(isinstance(backend, Model) and backend.guard is settings.guard for backend in backends.values()):
+        check_time_to_load(settings.guard, settings.models, path="guard")
+    memory: HostMemory = container.host_memory()
     book = make_book(settings.prompts, settings.personas)
     rules: Sequence[OutputRule] = container.output_rules()
 
@@ -245,6 +294,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
 
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
+        models = await stack.enter_async_context(
+            ModelSlots(settings.models, guard=HostGuard(memory, settings.host_guard), clock=clock, events=events)
+        )
         breakers = BreakerRegistry(make_breaker)
         routes = [
             Route(
@@ -266,7 +318,12 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
                 ),
                 pool=await stack.enter_async_context(
                     AsyncResourcePool(
-                        name, backend.provider, backend.guard.pool, clock=clock, random=chance, events=events
+                        name,
+                        _provider(backend, models),
+                        backend.guard.pool,
+                        clock=clock,
+                        random=chance,
+                        events=events,
                     )
                 ),
             )
@@ -328,6 +385,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             ),
             personas=PersonaDesk(book, events=events),
             sessions=sessions,
+            models=models,
             events=events,
             clock=clock,
         )

@@ -7,9 +7,11 @@ Not responsible for: mending anything.
 
 from __future__ import annotations
 
-from holdfast.adapters.system.memory import available_memory_bytes
-from holdfast.application.container import Container
+from typing import assert_never
+
+from holdfast.application.container import Backend, Container, Model
 from holdfast.application.settings import LoadedSettings, flatten
+from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
 from holdfast.ports.errors import HoldfastError
 
@@ -24,17 +26,27 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
     )
     checks = [await _check_backend(name, container) for name in loaded.settings.backends]
     checks.append(await _check_retriever(container))
-    return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_memory_bytes())
+    available_bytes = container.host_memory().available_bytes()
+    return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
 
 
 async def _check_backend(name: str, container: Container) -> Check:
-    provider = container.backends()[name].provider
+    backend: Backend | Model = container.backends()[name]
     try:
-        instance = await provider.create()
-        await provider.close(instance)
+        match backend:
+            case Backend():
+                instance = await backend.provider.create()
+                await backend.provider.close(instance)
+                detail = "ready"
+            case Model():
+                guard = HostGuard(container.host_memory(), container.settings().host_guard)
+                guard.check(backend.loader.name, backend.loader.size_bytes)
+                detail = f"not loaded: a model of {backend.loader.size_bytes} bytes, which fits"
+            case _:
+                assert_never(backend)
     except HoldfastError as error:
         return Check(name=f"backend {name}", passed=False, detail=str(error))
-    return Check(name=f"backend {name}", passed=True, detail="ready")
+    return Check(name=f"backend {name}", passed=True, detail=detail)
 
 
 async def _check_retriever(container: Container) -> Check:

@@ -1,6 +1,6 @@
 """A scripted backend from its settings, to see how a service stands while its backend does not.
 
-Responsibility: turn `ScriptedSettings` into a script.
+Responsibility: turn `ScriptedSettings` into a script, and into a model that has to be loaded first.
 Guarantees: each kind of fault is the error that a real backend's adapter raises for it.
 Not responsible for: following the script: see `holdfast.adapters.inference.scripted`.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from holdfast.adapters.inference.scripted import Answer, Fault, Hang, ScriptedBackend, Step, in_turn
+from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
 from holdfast.application.settings import ScriptedSettings
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import (
@@ -21,7 +22,7 @@ from holdfast.ports.errors import (
     BackendUnavailableError,
 )
 
-__all__ = ["scripted_backend"]
+__all__ = ["scripted_backend", "scripted_model"]
 
 _SAID = "the settings say so"
 
@@ -29,6 +30,11 @@ _SAID = "the settings say so"
 def scripted_backend(name: str, settings: ScriptedSettings, *, clock: Clock) -> ScriptedBackend:
     """Return a backend that does the same for every prompt, as `settings` say."""
     return ScriptedBackend(name, in_turn(_step(name, settings)), clock=clock)
+
+
+def scripted_model(name: str, settings: ScriptedSettings, *, size_bytes: int, clock: Clock) -> ScriptedModelLoader:
+    """Return a loader of that backend, as a model of `size_bytes` of which nothing is allocated."""
+    return ScriptedModelLoader(name, scripted_backend(name, settings, clock=clock), size_bytes=size_bytes, clock=clock)
 
 
 def _step(name: str, settings: ScriptedSettings) -> Step:

@@ -24,6 +24,7 @@ from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
+from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.stream_reader import StreamReader
 from holdfast.domain.stream_sharing import SharedStreams
@@ -62,6 +63,7 @@ class Orchestrator:
         reception: the door.
         personas: who answers, and the commands.
         sessions: what requests go on with.
+        models: what backends of the router are loaded into, for `health`.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -78,6 +80,7 @@ class Orchestrator:
         reception: Reception,
         personas: PersonaDesk,
         sessions: SessionKeeper,
+        models: ModelSlots,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -90,6 +93,7 @@ class Orchestrator:
         self._reception = reception
         self._personas = personas
         self._sessions = sessions
+        self._models = models
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -185,6 +189,7 @@ class Orchestrator:
             sessions=self._sessions.statistics(),
             output=self._pipeline.output(),
             backends=self._router.health(),
+            models=self._models.statistics(),
             events=self._events.statistics(),
         )
 

@@ -23,7 +23,7 @@ from holdfast.domain.stream_outlet import Outlet
 from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.token_estimate import estimate_prompt_tokens
-from holdfast.ports.errors import BackendThrottledError
+from holdfast.ports.errors import BackendThrottledError, RefusedError
 from holdfast.ports.inference import Completion, InferenceBackend, Prompt
 from holdfast.ports.statistics import BackendHealth
 
@@ -108,11 +108,15 @@ class Route:
                 tally.attempts += 1
                 if metered is not None:
                     metered.begin()
-                if outlet is not None:
-                    return await stream_attempt(
-                        lease.resource, prompt, outlet, name=self.name, timeout=self._stream_timeout
-                    )
-                return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
+                try:
+                    if outlet is not None:
+                        return await stream_attempt(
+                            lease.resource, prompt, outlet, name=self.name, timeout=self._stream_timeout
+                        )
+                    return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
+                except RefusedError:  # its model could not be loaded, so nobody was asked
+                    tally.attempts -= 1
+                    raise
 
         async def attempt() -> Completion:
             limit = self._rate_limit

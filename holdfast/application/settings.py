@@ -39,6 +39,8 @@ from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.event_hub import EventConfig
 from holdfast.domain.hedge import HedgeConfig
+from holdfast.domain.host_guard import HostGuardConfig
+from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
@@ -106,12 +108,16 @@ class ScriptedSettings(Section):
         reply: the text of every answer.
         delay_s: seconds before each answer or fault.
         fault: how every call fails instead; throttled asks for 1 s, hang never answers.
+        model_bytes: lets it answer only once a model of so many bytes is loaded. The host guard and the model slots
+            treat it as any other, but nothing is allocated: a drill must not take down the machine that it runs on.
+            None, the default, for no model.
     """
 
     kind: Literal["scripted"]
     reply: str = "scripted reply"
     delay_s: float = Field(default=0.0, ge=0)
     fault: Literal["unavailable", "throttled", "protocol", "request", "authentication", "hang"] | None = None
+    model_bytes: int | None = Field(default=None, ge=1)
     guard: GuardSettings | None = None
 
 
@@ -177,6 +183,8 @@ class Settings(Section):
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
         routing: which of them is tried first, where it is not always the same.
+        models: how many models are in memory at once, for backends that have to be loaded.
+        host_guard: how much memory of the machine no model may take.
         prompts: the instructions of personas, by a name of your own.
         personas: by the name under which a request chooses one; default none.
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
@@ -201,6 +209,8 @@ class Settings(Section):
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
     routing: RoutingConfig = RoutingConfig()
+    models: ModelSlotConfig = ModelSlotConfig()
+    host_guard: HostGuardConfig = HostGuardConfig()
     prompts: dict[str, str] = Field(default={})
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})

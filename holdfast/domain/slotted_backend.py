@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Final
 
 from holdfast.domain.model_slot import ModelSlots
+from holdfast.domain.stream_attempt import stream_through
 from holdfast.ports.inference import Completion, Deliver, Prompt, StreamingBackend
 from holdfast.ports.model import ModelLoader
 
@@ -55,15 +56,10 @@ class SlottedBackend:
         """Give the answer in the pieces that the model makes, or in one if it makes none; otherwise as `complete`."""
         async with self._slots.use(self._loader) as backend:
             try:
-                if isinstance(backend, StreamingBackend):
-                    return await backend.stream(prompt, deliver)
-                completion = await backend.complete(prompt)
-                await deliver(completion.text)
+                return await stream_through(backend, prompt, deliver)
             except Exception as error:
                 _let_go_of_frames(error)
                 raise
-            else:
-                return completion
             finally:
                 del backend
 

@@ -443,6 +443,7 @@ class Health:
         sessions: the conversations that are kept.
         output: what became of the answers that validators checked; None where there are no validators.
         backends: one entry for each, in routing order.
+        models: those of them that have to be loaded, and who waits for one.
         events: what was decided, by name.
     """
 
@@ -457,4 +458,5 @@ class Health:
     sessions: SessionStatistics
     output: OutputStatistics | None
     backends: tuple[BackendHealth, ...]
+    models: ModelSlotStatistics
     events: EventStatistics

@@ -18,7 +18,7 @@ from typing import Final
 
 from holdfast.ports.model import HostMemory
 
-__all__ = ["SystemMemory", "available_memory_bytes"]
+__all__ = ["SystemMemory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +68,6 @@ class SystemMemory:
         for controller in (_V2, _V1):
             told += [_group_bytes(level, controller) for level in _levels(self._root, controller)]
         return min((size_bytes for size_bytes in told if size_bytes is not None), default=None)
-
-
-def available_memory_bytes(root: Path = Path("/")) -> int | None:
-    """Return what `SystemMemory` finds."""
-    return SystemMemory(root).available_bytes()
 
 
 def _host_bytes(meminfo: Path) -> int | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.adapters.system.memory import SystemMemory, available_memory_bytes
+from holdfast.adapters.system.memory import SystemMemory
 
 V2 = "sys/fs/cgroup"
 V1 = "sys/fs/cgroup/memory"
@@ -156,12 +156,6 @@ def test_available_with_a_group_of_a_name_that_is_no_text_is_told_all_the_same(r
     write_v2(root / V2, "1000", 300)
 
     assert SystemMemory(root).available_bytes() == 700
-
-
-def test_available_memory_bytes_is_what_system_memory_finds(root: Path) -> None:
-    write_host(root, 2048)
-
-    assert available_memory_bytes(root) == SystemMemory(root).available_bytes() == 2048 * 1024
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux tells")
