@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
-from holdfast.domain import EventConfig, RateLimitConfig
+from holdfast.domain import EventConfig, HedgeConfig, RateLimitConfig, RoutingConfig
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
@@ -22,6 +22,8 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "MemorySafeBuffer"): BufferConfig,
     ("domain", "AsyncResourcePool"): PoolConfig,
     ("domain", "RetryPolicy"): RetryPolicy,
+    ("domain", "Hedge"): HedgeConfig,
+    ("domain", "RouteChoice"): RoutingConfig,
     ("domain", "CircuitBreaker"): BreakerConfig,
     ("domain", "Deduplicator"): DeduplicationConfig,
     ("domain", "AdmissionQueue"): AdmissionConfig,
