@@ -101,7 +101,9 @@ class HoldfastError(Exception):
 
 
 def _rebuild(cls: type[HoldfastError], args: tuple[Any, ...]) -> HoldfastError:
-    error = cls.__new__(cls, *args)
+    # The base whose memory layout it has: that of MemoryError refuses to make what has another one.
+    layout: Any = cls.__base__
+    error: HoldfastError = layout.__new__(cls, *args)
     error.args = args
     return error
 
