@@ -246,6 +246,18 @@ class Deduplicator(Generic[T]):
         """End a flight with a failure, for all who wait; return False, and change nothing, if it had ended before."""
         return self._table.fail(token, error)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the kept answers take, in bytes."""
+        return self._table.kept_bytes
+
+    def free(self, size_bytes: int) -> int:
+        """Drop the oldest kept answers until so many bytes are free, or none is left; return how many are.
+
+        Complexity: O(answers dropped).
+        """
+        return self._table.free(size_bytes, now_s=self._clock.monotonic_s())
+
     def statistics(self) -> DeduplicationStatistics:
         """Return what was counted so far; answers that expired unnoticed still count as entries."""
         return self._table.statistics()

@@ -122,6 +122,15 @@ class FlightTable(Generic[T]):
             if self._events is not None:
                 self._events.emit(FlightAbandoned(key=token.key.digest.hex()))
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the kept answers take, in bytes."""
+        return self._window.size_bytes
+
+    def free(self, size_bytes: int, *, now_s: float) -> int:
+        """Drop the oldest kept answers until so many bytes are free, or none is left; return how many are."""
+        return self._window.free(size_bytes, now_s=now_s)
+
     def statistics(self) -> DeduplicationStatistics:
         """Return what was counted so far; answers that expired unnoticed still count as entries."""
         return DeduplicationStatistics(

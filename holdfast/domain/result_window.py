@@ -52,7 +52,7 @@ class ResultWindow(Generic[T]):
     Attributes:
         size_bytes: what the kept answers take.
         expired: answers dropped because of their age.
-        evicted: answers dropped, before their time, to make room.
+        evicted: answers dropped, before their time, to make room for others or for something else.
         oversized: answers larger than the whole window, which were never kept.
     """
 
@@ -116,6 +116,18 @@ class ResultWindow(Generic[T]):
             self.evicted += 1
         self._entries[key.digest] = _Entry(Cached(value=value), size_bytes, now_s + self._window_s)
         self.size_bytes += size_bytes
+
+    def free(self, size_bytes: int, *, now_s: float) -> int:
+        """Drop what has expired, and then the oldest answers until so many bytes are free; return how many are.
+
+        Complexity: O(answers dropped).
+        """
+        before_bytes = self.size_bytes
+        self._drop_expired(now_s)
+        while self._entries and before_bytes - self.size_bytes < size_bytes:
+            self._drop_oldest()
+            self.evicted += 1
+        return before_bytes - self.size_bytes
 
     def _drop_expired(self, now_s: float) -> None:
         while self._entries and next(iter(self._entries.values())).expires_at_s <= now_s:

@@ -23,6 +23,7 @@ __all__ = [
     "HedgeStatistics",
     "LatencyStatistics",
     "LimitStatistics",
+    "MemoryStatistics",
     "ModelSlotStatistics",
     "OutputStatistics",
     "PoolStatistics",
@@ -193,6 +194,25 @@ class AdmissionStatistics:
     expired: int
     cancelled: int
     limit: LimitStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryStatistics:
+    """`granted = holding + released`; `used_bytes = held_bytes + sum(kept_bytes.values())`.
+
+    `held_bytes` belong to the requests that are inside, `kept_bytes` to those who keep something, by name. `refused`
+    requests did not fit under `max_bytes`; `freed_bytes` were dropped, so that others did.
+    """
+
+    max_bytes: int
+    used_bytes: int
+    held_bytes: int
+    kept_bytes: Mapping[str, int]
+    holding: int
+    granted: int
+    released: int
+    refused: int
+    freed_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

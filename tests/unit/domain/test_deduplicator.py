@@ -290,3 +290,17 @@ async def test_config_of_no_window_shares_calls_under_way_and_keeps_nothing() ->
         await run(shared, backend)
 
     assert (backend.calls, shared.statistics().joined, shared.statistics().cached) == (2, 1, 0)
+
+
+async def test_free_drops_kept_answers_and_the_counts_still_add_up() -> None:
+    backend = Backend()
+    async with engine() as shared:
+        await run(shared, backend)
+        freed_bytes = shared.free(1)
+        answer = await run(shared, backend)
+
+    counted = shared.statistics()
+    assert (freed_bytes, answer.disposition) == (len("answer 1"), Disposition.CALLED)
+    assert shared.kept_bytes == len("answer 2")
+    assert counted.completed == counted.entries + counted.expired + counted.evicted + counted.oversized
+    assert (counted.entries, counted.evicted) == (1, 1)

@@ -126,3 +126,37 @@ def test_store_whose_size_cannot_be_told_changes_nothing() -> None:
     with pytest.raises(ValueError, match="answer"):
         window.store(key(1), "answer", now_s=0.0)
     assert (len(window), window.size_bytes, window.oversized) == (0, 0, 0)
+
+
+def test_free_drops_the_oldest_answers_until_so_much_is_free() -> None:
+    window = window_of()
+    for number, answer in enumerate(("aaa", "bbb", "ccc")):
+        window.store(key(number), answer, now_s=float(number))
+
+    assert window.free(4, now_s=3.0) == 6
+    assert kept(window, 0, 1, 2, now_s=3.0) == [False, False, True]
+    assert (window.size_bytes, window.evicted, window.expired) == (3, 2, 0)
+
+
+def test_free_drops_first_what_has_expired_and_counts_it_as_that() -> None:
+    window = window_of(window_s=10.0)
+    window.store(key(1), "aaa", now_s=0.0)
+    window.store(key(2), "bbb", now_s=5.0)
+
+    assert window.free(2, now_s=10.0) == 3
+    assert (len(window), window.expired, window.evicted) == (1, 1, 0)
+
+
+def test_free_of_more_than_is_kept_drops_all_and_says_how_much_it_was() -> None:
+    window = window_of()
+    window.store(key(1), "aaa", now_s=0.0)
+
+    assert window.free(100, now_s=1.0) == 3
+    assert (len(window), window.size_bytes) == (0, 0)
+
+
+def test_free_of_nothing_drops_nothing() -> None:
+    window = window_of()
+    window.store(key(1), "aaa", now_s=0.0)
+
+    assert (window.free(0, now_s=1.0), len(window)) == (0, 1)
