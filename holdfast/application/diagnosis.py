@@ -41,7 +41,8 @@ async def _check_backend(name: str, container: Container) -> Check:
             case Model():
                 guard = HostGuard(container.host_memory(), container.settings().host_guard)
                 guard.check(backend.loader.name, backend.loader.size_bytes)
-                detail = f"not loaded: a model of {backend.loader.size_bytes} bytes, which fits"
+                fits = "which fits" if guard.available_bytes() is not None else "and nothing tells whether they fit"
+                detail = f"not loaded: a model of {backend.loader.size_bytes} bytes, {fits}"
             case _:
                 assert_never(backend)
     except HoldfastError as error:

@@ -13,7 +13,9 @@ import anyio
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
+from holdfast.adapters.memory.host_memory import FixedHostMemory
+from holdfast.application.container import Backend, Container, Model, open_container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError, HoldfastError
@@ -38,6 +40,7 @@ EVERYTHING: Final = Settings.model_validate(
         "prompts": {"terse": "Answer in one word."},
         "personas": {"terse": {"prompt": "terse", "triggers": ["briefly"]}},
         "validators": {"words": {"kind": "pattern", "must_match": "[a-z]", "action": "repair"}},
+        "models": {"max_idle_s": 2.0, "wait_timeout_s": 2.0, "load_timeout_s": 3.0},
         "guard": {
             "attempt_timeout_s": 5.0,
             "hedge": {"min_samples": 20, "max_samples": 200},
@@ -82,15 +85,18 @@ async def opened(
     wrap_backend: Callable[[InferenceBackend], InferenceBackend] = lambda backend: backend,
     wrap_retriever: Callable[[Retriever], Retriever] = lambda retriever: retriever,
 ) -> AsyncGenerator[Orchestrator]:
-    """Open the whole path over two flaky backends, with all its chance drawn from `seed`."""
+    """Open the whole path over two flaky backends, one of which has to be loaded, with all chance drawn from `seed`."""
     chance = random.Random(seed)
     container = Container(settings=providers.Object(settings))
     container.clock.override(providers.Object(VirtualClock()))
     container.random.override(providers.Object(chance.random))
     container.retriever.override(providers.Object(nullcontext(wrap_retriever(Shelf()))))
+    container.host_memory.override(providers.Object(FixedHostMemory(None)))
+    one, two = wrap_backend(Flaky(chance)), wrap_backend(Flaky(chance))
+    loader = ScriptedModelLoader("two", two, size_bytes=1000, clock=VirtualClock(), delay_s=1.0)
     backends = {
-        name: Backend(provider=SharedBackendProvider(wrap_backend(Flaky(chance))), guard=settings.guard)
-        for name in ("one", "two")
+        "one": Backend(provider=SharedBackendProvider(one), guard=settings.guard),
+        "two": Model(loader=loader, guard=settings.guard),
     }
     container.backends.override(providers.Object(backends))
     async with open_container(container) as orchestrator:
@@ -164,6 +170,10 @@ def assert_nothing_is_held(health: Health) -> None:
     assert deduplication.requests == deduplication.called + deduplication.joined + deduplication.cached
     assert (health.streams.reading, health.streams.logs, health.streams.log_bytes) == (0, 0, 0)
     assert health.tenants.reserved == 0
+    models = health.models
+    assert (models.using, models.waiting, models.loading, models.unloading) == (0, 0, 0, 0)
+    assert models.asked == models.granted + models.refused + models.failed + models.cancelled
+    assert models.loads == models.loaded + models.unloads
     for backend in health.backends:
         budget, breaker, pool, limit, hedge = (
             backend.retry_budget,

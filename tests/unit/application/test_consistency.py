@@ -23,6 +23,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "backends.own.guard.hedge",
         "backends.own.guard.pool.max_size",
     ),
+    (
+        {"backends": {"own": {"kind": "scripted", "model_bytes": 1}}, "guard": {"attempt_timeout_s": 29.9}},
+        "guard.attempt_timeout_s",
+        "models.load_timeout_s",
+    ),
+    (
+        {"backends": {"own": {"kind": "scripted", "model_bytes": 1, "guard": {}}}, "models": {"wait_timeout_s": 10.1}},
+        "backends.own.guard.attempt_timeout_s",
+        "models.wait_timeout_s",
+    ),
     ({"routing": {"strategy": "weighted", "weights": {"extractive": 0}}}, "routing.weights", "backends"),
     ({"routing": {"strategy": "sticky", "weights": {"another": 1}}}, "routing.weights", "backends"),
 ]

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 from dependency_injector import providers
 
-from holdfast.application.container import Backend, Container
+from holdfast.adapters.memory.host_memory import FixedHostMemory
+from holdfast.application.container import Backend, Container, Model
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings import LoadedSettings, RetrievalSettings, Settings
+from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.ports.errors import BackendUnavailableError
 from holdfast.ports.inference import InferenceBackend
+from tests.fakes.model import FakeLoader
 
 pytestmark = pytest.mark.anyio
 
@@ -84,3 +87,27 @@ async def test_diagnose_documents_out_of_reach_are_told_with_their_path(tmp_path
 
     assert not diagnosis.checks[1].passed
     assert "nowhere" in diagnosis.checks[1].detail
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "passed", "detail"),
+    [
+        (100, True, "not loaded: a model of 100 bytes, which fits"),
+        (99, False, "model 'local' needs 100 bytes and 99 are free"),
+        (None, True, "not loaded: a model of 100 bytes, and nothing tells whether they fit"),
+    ],
+)
+async def test_diagnose_backend_that_has_to_be_loaded_tells_whether_it_fits_and_loads_nothing(
+    free_bytes: int | None, passed: bool, detail: str
+) -> None:
+    settings, container = loaded(Settings(host_guard=HostGuardConfig(reserve_bytes=0)))
+    loader = FakeLoader("local", size_bytes=100)
+    container.backends.override(providers.Object({"extractive": Model(loader=loader, guard=settings.settings.guard)}))
+    container.host_memory.override(providers.Object(FixedHostMemory(free_bytes)))
+
+    diagnosis = await diagnose(settings, container)
+
+    assert diagnosis.checks[0].passed is passed
+    assert detail in diagnosis.checks[0].detail
+    assert diagnosis.available_memory_bytes == free_bytes
+    assert loader.attempts == 0
