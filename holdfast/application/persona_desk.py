@@ -33,7 +33,7 @@ class PersonaDesk:
         events: told of each persona that was chosen.
     """
 
-    def __init__(self, book: PersonaBook, *, events: EventSink | None = None) -> None:
+    def __init__(self, book: PersonaBook, *, events: EventSink) -> None:
         self._book = book
         self._is_staffed = bool(book.names)
         self._events = events
@@ -51,9 +51,9 @@ class PersonaDesk:
                 parameter is set that the persona does not leave to the request.
         """
         request = turn.request
+        if request.persona is not None:
+            self._book.named(request.persona)  # also where a command is answered, or where there are no personas
         if not self._is_staffed:
-            if request.persona is not None:
-                self._book.named(request.persona)  # of which there are none
             return turn
         message = request.messages[-1]
         said = read_message(message.content)
@@ -66,8 +66,7 @@ class PersonaDesk:
         if chosen is None:
             return replace(turn, request=request)
         request = chosen.persona.instructed(request)
-        if self._events is not None:
-            self._events.emit(PersonaChosen(persona=chosen.persona.name, chosen_by=chosen.chosen_by))
+        self._events.emit(PersonaChosen(persona=chosen.persona.name, chosen_by=chosen.chosen_by))
         return replace(turn, request=request, persona=chosen.persona)
 
 

@@ -98,7 +98,7 @@ class Reply:
         usage: tokens used.
         citations: what the answer rests on.
         request_id: as in the request.
-        persona: name of the persona that answered; None for none.
+        persona: name of the persona that answered, or of the one that the session keeps after a command; None for none.
         marks: names of the validators that the answer did not pass, and that let it through with a mark.
     """
 

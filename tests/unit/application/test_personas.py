@@ -175,7 +175,16 @@ async def test_submit_parameter_that_the_persona_keeps_to_itself_is_refused_nami
     assert health.deduplication.requests == 0
 
 
-@pytest.mark.parametrize("request_", [ask(persona="nobody"), ask("/expert nobody why?"), ask("/expert nobody")])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ask(persona="nobody"),
+        ask("/expert nobody why?"),
+        ask("/expert nobody"),
+        ask("/expert status", persona="nobody"),
+        ask("/expert memory why?", persona="nobody"),
+    ],
+)
 async def test_submit_unknown_persona_is_a_value_error_naming_the_valid_ones(request_: Request) -> None:
     backend = Answering()
     async with opened(backend) as orchestrator:

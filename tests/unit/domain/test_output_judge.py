@@ -115,3 +115,14 @@ def test_judge_validator_that_raises_is_named_and_its_error_is_the_cause(
 
     assert caught.value.validator == "broken"
     assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize(
+    ("action", "holds_back"), [(OutputAction.REJECT, True), (OutputAction.REPAIR, True), (OutputAction.MARK, False)]
+)
+def test_judge_holds_back_the_answers_that_it_may_keep_from_going_out(action: OutputAction, holds_back: bool) -> None:
+    judge = OutputJudge([rule("every"), rule("some", action=action)], reserved={"clerk": ["some"]})
+
+    assert judge.holds_back(persona="clerk") is holds_back
+    assert judge.holds_back(persona=None) is False
+    assert judge.holds_back(persona="nobody") is False

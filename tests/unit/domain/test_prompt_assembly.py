@@ -92,3 +92,18 @@ def test_assemble_passages_that_all_exceed_the_bound_adds_no_system_message() ->
 
 def test_assemble_passage_with_a_lone_surrogate_is_rendered() -> None:
     assert "\ud800" in assemble(REQUEST, (passage("a\ud800b"),)).messages[0].content
+
+
+def test_assemble_instructions_are_a_system_message_in_front_of_the_passages() -> None:
+    prompt = assemble(REQUEST, (passage("text"),), instructions="be brief")
+
+    assert prompt.messages[0] == Message(role=Role.SYSTEM, content="be brief")
+    assert prompt.messages[1].content.endswith("[a.md § A > B]\ntext")
+    assert prompt.messages[2:] == (QUESTION,)
+
+
+def test_assemble_instructions_without_passages_stand_alone() -> None:
+    assert assemble(REQUEST, (), instructions="be brief").messages == (
+        Message(role=Role.SYSTEM, content="be brief"),
+        QUESTION,
+    )
