@@ -87,7 +87,8 @@ class ModelSlotCore:
             self._refused += 1
             raise self._pressed("the line for a model slot is full")
         self._line[waiter] = None
-        self._balance(now_s)
+        if self._draining is None:  # else someone is ahead who waits for the same slot
+            self._balance(now_s)
 
     def time_out(self, waiter: Waiter, now_s: float) -> None:
         """Refuse a caller who has waited for long enough, unless the model is on its way to them."""
@@ -95,18 +96,16 @@ class ModelSlotCore:
         if waiter not in self._line or on_its_way:
             return
         error = self._pressed(f"no slot for model {waiter.loader.name!r} within {self._config.wait_timeout_s:g} s")
-        del self._line[waiter]
         self._refused += 1
         waiter.refuse(error)
-        self._balance(now_s)
+        self._step_out(waiter, now_s)
 
     def withdraw(self, waiter: Waiter, now_s: float) -> None:
         """Take a cancelled caller out of the line; a model granted in that very moment was never granted."""
         if waiter in self._line:
-            del self._line[waiter]
             self._cancelled += 1
+            self._step_out(waiter, now_s)
             self._abandon_load_if_unwanted()
-            self._balance(now_s)
         elif waiter.model is not None:
             self._granted -= 1
             self._cancelled += 1
@@ -231,8 +230,16 @@ class ModelSlotCore:
             failed_unloads=self._failed_unloads,
         )
 
+    def _step_out(self, waiter: Waiter, now_s: float) -> None:
+        was_first = next(iter(self._line)) is waiter
+        del self._line[waiter]
+        if was_first:  # the others wait for what the first one waits for
+            self._balance(now_s)
+
     def _balance(self, now_s: float) -> None:
-        """Let in whoever may, in order, and begin a change for the first who needs a slot."""
+        """Let in whoever may, in order, and begin a change for the first who needs a slot; unless one is under way."""
+        if self._is_changing():
+            return
         self._draining = None
         for waiter in tuple(self._line):
             if waiter not in self._line:
