@@ -108,6 +108,12 @@ def test_sticky_order_is_the_same_in_a_process_with_another_hash_seed() -> None:
     assert told == ["".join(chosen_by(RoutingStrategy.STICKY).order(key)[0] for key in KEYS[:100])] * 2
 
 
+def test_sticky_choices_are_those_of_every_version_before() -> None:
+    chosen = "".join(chosen_by(RoutingStrategy.STICKY).order(key)[0] for key in KEYS[:30])
+
+    assert chosen == "cbabaabaacbcbcababcbbcaacabaac"  # another rule would move the sessions of everyone who upgrades
+
+
 def test_sticky_backend_added_moves_only_the_keys_that_it_takes_over() -> None:
     before, after = chosen_by(RoutingStrategy.STICKY, "a", "b"), chosen_by(RoutingStrategy.STICKY, "a", "b", "new")
     moved = [after.order(key)[0] for key in KEYS if before.order(key)[0] != after.order(key)[0]]
