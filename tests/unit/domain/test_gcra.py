@@ -100,6 +100,16 @@ def test_what_was_used_drains_before_what_is_only_reserved() -> None:
     assert quantity.left(4.0) == 9.0
 
 
+def test_drain_goes_on_from_what_was_used_to_what_is_reserved() -> None:
+    quantity = gcra()
+    quantity.try_take("reserved", 5.0, 0.0)
+    quantity.try_take("used", 5.0, 0.0)
+    quantity.settle("used", 5.0, 5.0, 0.0)
+    quantity.settle("reserved", 5.0, 4.0, 8.0)  # three of its five have drained
+
+    assert quantity.left(8.0) == 9.0
+
+
 def test_oldest_reservation_drains_first() -> None:
     quantity = gcra()
     quantity.try_take("older", 5.0, 0.0)
