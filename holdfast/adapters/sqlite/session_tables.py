@@ -44,6 +44,7 @@ SCHEMA: Final[Sequence[tuple[str, ...]]] = (
             expired INTEGER NOT NULL DEFAULT 0,
             evicted INTEGER NOT NULL DEFAULT 0,
             deleted INTEGER NOT NULL DEFAULT 0,
+            uses INTEGER NOT NULL DEFAULT 0,
             elapsed_s REAL NOT NULL DEFAULT 0,
             wall_s REAL NOT NULL DEFAULT 0
         )
@@ -59,11 +60,13 @@ SCHEMA: Final[Sequence[tuple[str, ...]]] = (
             persona TEXT,
             fixed_bytes INTEGER NOT NULL,
             size_bytes INTEGER NOT NULL,
+            last_use INTEGER NOT NULL,
             used_at_s REAL NOT NULL,
             UNIQUE (tenant, id)
         )
         """,
-        "CREATE INDEX session_by_use ON session (used_at_s)",
+        # By number, because two uses can have the same time.
+        "CREATE UNIQUE INDEX session_by_use ON session (last_use)",
         # Apart, because SQLite writes a row as a whole, and a session's changes with every use.
         """
         CREATE TABLE system_message (
@@ -120,20 +123,21 @@ class SessionTables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         row = connection.execute(
-            "SELECT sessions, size_bytes, created, expired, evicted, deleted, elapsed_s, wall_s FROM store"
+            "SELECT sessions, size_bytes, created, expired, evicted, deleted, uses, elapsed_s, wall_s FROM store"
         ).fetchone()
         self.totals = SessionTotals(
             sessions=row[0], size_bytes=row[1], created=row[2], expired=row[3], evicted=row[4], deleted=row[5]
         )
-        self.elapsed_s: float = row[6]
-        self.wall_s: float = row[7]
+        self._uses: int = row[6]
+        self.elapsed_s: float = row[7]
+        self.wall_s: float = row[8]
 
     def write(self) -> None:
         """Write totals and time."""
         totals = self.totals
         self._connection.execute(
             "UPDATE store SET sessions = ?, size_bytes = ?, created = ?, expired = ?, evicted = ?, deleted = ?,"
-            " elapsed_s = ?, wall_s = ?",
+            " uses = ?, elapsed_s = ?, wall_s = ?",
             (
                 totals.sessions,
                 totals.size_bytes,
@@ -141,6 +145,7 @@ class SessionTables:
                 totals.expired,
                 totals.evicted,
                 totals.deleted,
+                self._uses,
                 self.elapsed_s,
                 self.wall_s,
             ),
@@ -157,8 +162,9 @@ class SessionTables:
                 )
             removed.append(self._remove(old, Removal.EXPIRED))
         number: int = self._connection.execute(
-            "INSERT INTO session (tenant, id, incarnation, version, persona, fixed_bytes, size_bytes, used_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+            "INSERT INTO session"
+            " (tenant, id, incarnation, version, persona, fixed_bytes, size_bytes, last_use, used_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
             (
                 head.tenant,
                 head.session_id,
@@ -167,6 +173,7 @@ class SessionTables:
                 head.persona,
                 head.fixed_bytes,
                 session.size_bytes,
+                self._next_use(),
                 self.elapsed_s,
             ),
         ).fetchone()[0]
@@ -180,7 +187,10 @@ class SessionTables:
     def load(self, tenant: str, session_id: str, *, bounds: SessionBounds) -> LoadedSession:
         """Return the session as it is now."""
         kept = self._find(tenant, session_id, bounds)
-        self._connection.execute("UPDATE session SET used_at_s = ? WHERE number = ?", (self.elapsed_s, kept.number))
+        self._connection.execute(
+            "UPDATE session SET last_use = ?, used_at_s = ? WHERE number = ?",
+            (self._next_use(), self.elapsed_s, kept.number),
+        )
         system = self._connection.execute(
             "SELECT content FROM system_message WHERE session = ?", (kept.number,)
         ).fetchone()
@@ -209,11 +219,12 @@ class SessionTables:
         if turn is not None:
             self._append(kept.number, turn)
         self._connection.execute(
-            "UPDATE session SET version = ?, persona = ?, size_bytes = ?, used_at_s = ? WHERE number = ?",
+            "UPDATE session SET version = ?, persona = ?, size_bytes = ?, last_use = ?, used_at_s = ? WHERE number = ?",
             (
                 changed.version,
                 changed.persona,
                 kept.size_bytes + added_bytes - freed_bytes,
+                self._next_use(),
                 self.elapsed_s,
                 kept.number,
             ),
@@ -231,6 +242,10 @@ class SessionTables:
         """Forget the session."""
         self._forget(self._find(tenant, session_id, bounds))
         self._count(deleted=1)
+
+    def _next_use(self) -> int:
+        self._uses += 1
+        return self._uses
 
     def _seek(self, tenant: str, session_id: str) -> _Kept | None:
         row = self._connection.execute(
@@ -309,7 +324,7 @@ class SessionTables:
         gone = list(removed)
         while True:  # the one in use is always there, and may stay
             row = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM session ORDER BY used_at_s, number LIMIT 1"  # noqa: S608 - constant
+                f"SELECT {_COLUMNS} FROM session ORDER BY last_use LIMIT 1"  # noqa: S608 - constant
             ).fetchone()
             oldest = self._kept(row)
             reason = bounds.removal(

@@ -291,6 +291,18 @@ class SessionStoreContract(ABC):
             assert await self._names(store, "a", "b", "c", "d") == {"a", "d"}
             assert store.totals() == SessionTotals(sessions=2, size_bytes=600, created=4, evicted=2)
 
+    async def test_order_of_use_is_known_also_within_one_moment(self) -> None:
+        """A clock may be too coarse to tell two uses apart."""
+        bounds = replace(_BOUNDS, max_sessions=2)
+        async with self._store() as store:
+            await store.create(_session("a"), bounds=bounds)
+            await store.create(_session("b"), bounds=bounds)
+            await store.load("t", "a", bounds=bounds)
+
+            removed = await store.create(_session("c"), bounds=bounds)
+
+            assert [gone.session_id for gone in removed] == ["b"]
+
     async def test_session_used_longest_ago_makes_room_for_one_more(self) -> None:
         """Their number is bounded, too."""
         bounds = replace(_BOUNDS, max_sessions=2)
