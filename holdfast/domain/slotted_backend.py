@@ -8,8 +8,8 @@ Not responsible for: when it is loaded and unloaded: see `holdfast.domain.model_
 
 from __future__ import annotations
 
+import sys
 import traceback
-from pathlib import PurePath
 from typing import Final
 
 from holdfast.domain.model_slot import ModelSlots
@@ -43,34 +43,37 @@ class SlottedBackend:
 
         Cancellation: as `ModelSlots.use`, or ends the call.
         """
+        handled = sys.exception()
         async with self._slots.use(self._loader) as backend:
             try:
                 return await backend.complete(prompt)
             except Exception as error:
-                _let_go_of_frames(error)
+                _let_go_of_frames(error, but_not_of=handled)
                 raise
             finally:
-                del backend
+                del backend, handled
 
     async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
         """Give the answer in the pieces that the model makes, or in one if it makes none; otherwise as `complete`."""
+        handled = sys.exception()
         async with self._slots.use(self._loader) as backend:
             try:
                 return await stream_through(backend, prompt, deliver)
             except Exception as error:
-                _let_go_of_frames(error)
+                _let_go_of_frames(error, but_not_of=handled)
                 raise
             finally:
-                del backend
+                del backend, handled
 
 
-def _let_go_of_frames(error: BaseException) -> None:
+def _let_go_of_frames(error: BaseException, *, but_not_of: BaseException | None) -> None:
     """Drop the frames of the call, which hold the model, from `error` and from those that led to it.
 
-    A note says where each was raised. `traceback.clear_frames` would keep the frames and only empty them, but before
-    Python 3.13 it also ends a coroutine that still runs, if another task had raised the same object.
+    What the caller was handling when it called is none of these. A note says where each was raised.
+    `traceback.clear_frames` would keep the frames and only empty them, but before Python 3.13 it also ends a coroutine
+    that still runs, if another task had raised the same object.
     """
-    seen: set[int] = set()
+    seen = {id(but_not_of)}
     left: list[BaseException | None] = [error]
     while left:
         current = left.pop()
@@ -82,7 +85,8 @@ def _let_go_of_frames(error: BaseException) -> None:
         current.__traceback__ = None
         if frames and not any(note.startswith(_RAISED_IN) for note in getattr(current, "__notes__", ())):
             last = frames[-1]
-            current.add_note(f"{_RAISED_IN} {last.name} ({PurePath(last.filename).name}, line {last.lineno})")
+            file = last.filename.replace("\\", "/").rpartition("/")[2]
+            current.add_note(f"{_RAISED_IN} {last.name} ({file}, line {last.lineno})")
 
 
 _: type[StreamingBackend] = SlottedBackend

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
-from holdfast.domain import EventConfig, HedgeConfig, RateLimitConfig, RoutingConfig
+from holdfast.domain import EventConfig, HedgeConfig, HostGuardConfig, ModelSlotConfig, RateLimitConfig, RoutingConfig
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
@@ -29,6 +29,8 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "AdmissionQueue"): AdmissionConfig,
     ("domain", "RateLimit"): partial(RateLimitConfig, requests_per_minute=1.0),
     ("domain", "EventHub"): EventConfig,
+    ("domain", "HostGuard"): HostGuardConfig,
+    ("domain", "ModelSlots"): ModelSlotConfig,
     ("application", "A batch"): BatchConfig,
 }
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")

@@ -138,6 +138,20 @@ async def test_error_that_is_raised_again_and_again_is_noted_once() -> None:
     assert len(error.__notes__) == 1
 
 
+async def test_error_that_the_caller_was_handling_keeps_its_frames() -> None:
+    loader = Loader("a", Failing)
+    async with slots_on(loader.machine) as slots:
+        try:
+            raise KeyError("the caller's own")  # noqa: TRY301 - it has to be handled while the model is called
+        except KeyError as error:
+            handled = error
+            with pytest.raises(BackendUnavailableError):
+                await SlottedBackend(loader, slots).complete(PROMPT)
+
+    assert handled.__traceback__ is not None
+    assert not hasattr(handled, "__notes__")
+
+
 async def test_error_that_is_its_own_context_ends_the_search() -> None:
     error = BackendUnavailableError("went round", backend="a")
     other = OSError("and round")
