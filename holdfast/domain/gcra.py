@@ -88,7 +88,7 @@ class Gcra:
         return max(0.0, self._used + self._held_total + cost - self.burst) / self._per_s
 
     def settle(self, key: Hashable, cost: float, used: float, now_s: float) -> None:
-        """Set right that what took `cost` came to `used` units, from 0: less is a refund, more is a debt."""
+        """Set right that what took `cost` came to `used` units: less is a refund, of `cost` at most; more is a debt."""
         self._drain(now_s)
         left = self._held.pop(key, 0.0)
         self._held_total = self._held_total - left if self._held else 0.0

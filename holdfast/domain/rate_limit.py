@@ -195,10 +195,11 @@ class Reservation:
         """
         books, self._books = self._books, None
         if books is not None:
-            used = max(0, tokens_used)
-            books.counts.settled += 1
-            books.counts.tokens_used += used
-            books.end(self, self._tokens, 1, used)
+            counts = books.counts
+            counts.settled += 1
+            if tokens_used > 0:
+                counts.tokens_used += tokens_used
+            books.end(self, self._tokens, 1, tokens_used)
 
     def cancel(self) -> None:
         """Give back the request and its tokens, because the call was not made or is not to count.
