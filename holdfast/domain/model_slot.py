@@ -133,7 +133,7 @@ class ModelSlots:
             loader: which model. Its name tells: of two loaders of one name, the model of the first is used.
 
         Raises:
-            HostMemoryError: the model does not fit, also if all that idle were unloaded; nothing was.
+            HostMemoryError: the model does not fit, and would not if all that idle were unloaded.
             BackpressureError: `max_waiters` callers wait already, or no slot became free within `wait_timeout_s`;
                 `retry_after_s` is how long the last load took.
             ClosedError: the slots are not open, or were closed meanwhile.

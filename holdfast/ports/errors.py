@@ -155,7 +155,7 @@ class BreakerOpenError(RefusedError, ConnectionError):
 
 
 class BackpressureError(RefusedError):
-    """The admission queue did not take the entry, or shed it for a more urgent one.
+    """The admission queue, or the line for a model, did not take the entry, or let it go for a more urgent one.
 
     Attributes:
         depth: entries waiting when it was refused.

@@ -10,6 +10,7 @@ Not responsible for: calls of the model: the backend that `load` returns decides
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from contextlib import suppress
 import anyio
 from anyio.to_thread import run_sync
 
-from holdfast.ports.errors import BackendError, BackendUnavailableError
+from holdfast.ports.errors import BackendError, BackendUnavailableError, ConfigurationError
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
 
@@ -31,11 +32,14 @@ class ThreadedModelLoader:
 
     Args:
         name: tells the model apart from others; errors carry it.
-        size_bytes: about what it takes in memory, such as the size of its file and of its context.
+        size_bytes: about what it takes in memory, from 1, such as the size of its file and of its context.
         load: returns the model, ready for use; keeps no reference to it.
         unload: releases what the model holds besides its memory in Python, such as a library's own context; None where
             dropping it is enough.
-        give_up_after_s: seconds that a cancelled load is awaited; default 60, unmeasured.
+        give_up_after_s: seconds that a cancelled load is awaited, from 0; default 60, unmeasured.
+
+    Raises:
+        ConfigurationError: if a number is out of its range.
 
     Example:
         >>> from holdfast.adapters.inference import ExtractiveBackend
@@ -53,6 +57,12 @@ class ThreadedModelLoader:
         unload: Callable[[InferenceBackend], None] | None = None,
         give_up_after_s: float = 60.0,
     ) -> None:
+        if size_bytes < 1:
+            raise ConfigurationError(f"must be at least 1, not {size_bytes!r}", path="size_bytes")
+        if not 0 <= give_up_after_s < math.inf:
+            raise ConfigurationError(
+                f"must be a finite number of at least 0, not {give_up_after_s!r}", path="give_up_after_s"
+            )
         self._name = name
         self._size_bytes = size_bytes
         self._load = load

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -10,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from holdfast.adapters.inference import threaded_model
 from holdfast.adapters.inference.scripted import ScriptedBackend
 from holdfast.adapters.inference.threaded_model import ThreadedModelLoader
-from holdfast.ports.errors import BackendError, BackendProtocolError, BackendUnavailableError
+from holdfast.ports.errors import BackendError, BackendProtocolError, BackendUnavailableError, ConfigurationError
 from holdfast.ports.inference import InferenceBackend
 from holdfast.testing import VirtualClock
 
@@ -72,6 +74,25 @@ async def load_cancelled(library: Library, loader: ThreadedModelLoader, then: Ca
             await loader.load()
 
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("size_bytes", 0),
+        ("size_bytes", -1),
+        ("give_up_after_s", -0.1),
+        ("give_up_after_s", math.inf),
+        ("give_up_after_s", math.nan),
+    ],
+)
+def test_loader_with_a_number_out_of_its_range_is_refused_with_its_path(path: str, value: float) -> None:
+    given: dict[str, Any] = {"size_bytes": 1, path: value}
+
+    with pytest.raises(ConfigurationError) as caught:
+        ThreadedModelLoader("model", load=Library().load, **given)
+
+    assert caught.value.path == path
 
 
 async def test_load_and_unload_run_in_worker_threads() -> None:
