@@ -108,6 +108,20 @@ async def _measured(work: Callable[[], Awaitable[int]]) -> dict[str, float]:
     return {"counted": counted_bytes, "taken": _peak_bytes() - before_bytes, "s": time.perf_counter() - began_s}
 
 
+def _report_texts() -> None:
+    print("\nA text of 10 000 characters, in bytes")
+    print(f"{'characters':<48} {'as str':>10} {'as UTF-8':>11}")
+    for name, text in (
+        ("ASCII", "a" * 10_000),
+        ("German", "ä" + "a" * 9_999),
+        ("Chinese", "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 10_000),
+        ("ASCII with one emoji", _EMOJI + "a" * 9_999),
+        ("emoji", _EMOJI * 10_000),
+    ):
+        utf8 = text.encode()
+        print(f"{name:<48} {sys.getsizeof(text):>10} {sys.getsizeof(utf8):>11}", flush=True)
+
+
 def _report_memory() -> bool:
     print("\nMemory of sessions: resident, at its highest, beyond the interpreter's before")
     print(f"{'case':<48} {'counted MB':>10} {'resident MB':>11} {'allowed MB':>10} {'s':>6}")
@@ -161,7 +175,8 @@ async def _measure() -> list[Row]:
 
 
 def main() -> bool:
-    """Print both tables and return whether every bound is kept."""
+    """Print the tables and return whether every bound is kept."""
+    _report_texts()
     within = _report_memory()
     return report("Sessions", anyio.run(_measure)) and within
 

@@ -12,7 +12,15 @@ import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
-from holdfast.domain import EventConfig, HedgeConfig, HostGuardConfig, ModelSlotConfig, RateLimitConfig, RoutingConfig
+from holdfast.domain import (
+    EventConfig,
+    HedgeConfig,
+    HostGuardConfig,
+    ModelSlotConfig,
+    RateLimitConfig,
+    RoutingConfig,
+    SessionConfig,
+)
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
@@ -29,6 +37,7 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "AdmissionQueue"): AdmissionConfig,
     ("domain", "RateLimit"): partial(RateLimitConfig, requests_per_minute=1.0),
     ("domain", "EventHub"): EventConfig,
+    ("domain", "SessionKeeper"): SessionConfig,
     ("domain", "HostGuard"): HostGuardConfig,
     ("domain", "ModelSlots"): ModelSlotConfig,
     ("application", "A batch"): BatchConfig,
