@@ -47,8 +47,8 @@ class PersonaDesk:
             in_session: whether the request goes with a session.
 
         Raises:
-            RequestError: the request or its command names no persona, a command is none that can be obeyed, or a
-                parameter is set that the persona does not leave to the request.
+            RequestError: the request or its command names a persona that is not there, the command cannot be obeyed, or
+                a parameter is set that the persona does not leave to the request.
         """
         request = turn.request
         if request.persona is not None:
