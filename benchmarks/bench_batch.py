@@ -31,7 +31,6 @@ from holdfast.application.batch_tally import BatchTally
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import BatchLedger
 from holdfast.ports.service import Disposition, Reply, Request
-from holdfast.ports.statistics import Health
 
 # What a line may cost while it is scanned, and how far memory may rise: a million lines shall take less than a minute.
 _BUDGET_LINE_US = 50.0
@@ -56,12 +55,6 @@ class _NoopService:
             citations=(),
             request_id=request.request_id,
         )
-
-    def health(self) -> Health:
-        raise AssertionError
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError(timeout_s)
 
 
 def _write_input(path: Path, lines: int) -> Path:
@@ -124,7 +117,7 @@ async def _items(folder: Path, name: str, ledgers: list[BatchLedger], *, concurr
     path = _write_input(folder / "items.jsonl", _ITEMS)
     for ledger in ledgers:
         runner = BatchRunner(
-            _NoopService(),
+            _NoopService().submit,
             ledger,
             AtomicFileWriter(clock=SystemClock(), notify=print),
             output_folder=Path(tempfile.mkdtemp(dir=folder)),

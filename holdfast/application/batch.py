@@ -21,12 +21,11 @@ from holdfast.application.batch_enrolment import compare_fingerprints, enrol_inp
 from holdfast.application.batch_export import check_output, check_unclaimed, export
 from holdfast.application.batch_input import open_input
 from holdfast.application.batch_tally import BatchTally
-from holdfast.application.batch_work import BatchWork
+from holdfast.application.batch_work import BatchWork, Submit
 from holdfast.ports.batch import Batch, BatchProgress, BatchReport, BatchStatus, StopSignal
 from holdfast.ports.clock import Clock
 from holdfast.ports.files import FileWriter
 from holdfast.ports.journal import BatchJournal, BatchLedger, BatchRun, RolledBack
-from holdfast.ports.service import Service
 
 __all__ = ["BatchRunner"]
 
@@ -35,7 +34,7 @@ class BatchRunner:
     """Runs one file of requests into one output folder.
 
     Args:
-        service: answers the requests; one that closes ends the batch, which can then be resumed.
+        submit: answers a request; a service that closes ends the batch, which can then be resumed.
         ledger: the journal of this batch.
         writer: writes the files of results.
         output_folder: where they go; made if missing.
@@ -46,7 +45,7 @@ class BatchRunner:
 
     def __init__(  # noqa: PLR0913 - one for each port, and what differs between batches
         self,
-        service: Service,
+        submit: Submit,
         ledger: BatchLedger,
         writer: FileWriter,
         *,
@@ -55,7 +54,7 @@ class BatchRunner:
         clock: Clock,
         config: BatchConfig = BatchConfig(),  # noqa: B008 - frozen
     ) -> None:
-        self._service = service
+        self._submit = submit
         self._ledger = ledger
         self._writer = writer
         self._output_folder = output_folder
@@ -108,7 +107,7 @@ class BatchRunner:
             if run is not None:
                 tally.begin(await self._ledger.summary())
                 work = BatchWork(
-                    self._service,
+                    self._submit,
                     run,
                     input_path=input_path,
                     input_sha256=found.input_sha256,

@@ -10,6 +10,7 @@ Not responsible for: which run it is, and what comes before and after it: see `h
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,9 +27,12 @@ from holdfast.ports.batch import StopSignal
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, ClosedError, JournalWriteError, RefusedError
 from holdfast.ports.journal import AnsweredItem, BatchItem, BatchRun, Claim, FailedItem, Failure, FailureKind
-from holdfast.ports.service import Reply, Request, Service
+from holdfast.ports.service import Reply, Request
 
-__all__ = ["BatchWork"]
+__all__ = ["BatchWork", "Submit"]
+
+Submit = Callable[[Request], Awaitable[Reply]]
+"""Answers a request, as `Service.submit` does: all of a service that a batch needs."""
 
 # Both unmeasured: long beside what a refusal costs, short beside a call.
 _SHORTEST_WAIT_S: Final = 0.1
@@ -39,7 +43,7 @@ class BatchWork:
     """The calls of one run, from the first claim to the last result.
 
     Args:
-        service: answers the items.
+        submit: answers the items.
         run: hands them out and keeps their results.
         input_path: where their lines stand.
         input_sha256: the fingerprint of that file.
@@ -49,7 +53,7 @@ class BatchWork:
 
     def __init__(
         self,
-        service: Service,
+        submit: Submit,
         run: BatchRun,
         *,
         input_path: Path,
@@ -57,7 +61,7 @@ class BatchWork:
         clock: Clock,
         config: BatchConfig,
     ) -> None:
-        self._service = service
+        self._submit = submit
         self._run = run
         self._input_path = input_path
         self._input_sha256 = input_sha256
@@ -148,7 +152,7 @@ class BatchWork:
         waited_s = 0.0
         while True:
             try:
-                return await self._service.submit(request)
+                return await self._submit(request)
             except RefusedError as refused:
                 delay_s = _delay_s(refused)
                 if delay_s is None or waited_s + delay_s > self._config.max_refused_wait_s:

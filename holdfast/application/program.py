@@ -55,7 +55,7 @@ class Program:
         """Open the batch kept in `folder`, with an orchestrator behind it."""
         async with self.open_service() as service:
             yield BatchRunner(
-                service,
+                service.submit,
                 self._container.journal(folder / JOURNAL_NAME),
                 self._container.writer(notify=notify),
                 output_folder=folder,

@@ -31,7 +31,6 @@ from holdfast.ports.batch import BatchStatus
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Disposition, Reply, Request
-from holdfast.ports.statistics import Health
 
 QUESTIONS = 600
 BLANK_LINES = 2400
@@ -62,12 +61,6 @@ class LoggingService:
             citations=(),
             request_id=request.request_id,
         )
-
-    def health(self) -> Health:
-        raise AssertionError("a batch does not ask")
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError("a batch does not own the service")
 
 
 class Range:
@@ -103,7 +96,7 @@ class Range:
 
     async def _live(self, life: int) -> int:
         runner = BatchRunner(
-            LoggingService(self.log, life),
+            LoggingService(self.log, life).submit,
             SqliteJournal(self.journal),
             AtomicFileWriter(clock=SystemClock(), notify=print),
             output_folder=self.output,

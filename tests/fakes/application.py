@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from holdfast.ports.application import Application, Diagnosis
 from holdfast.ports.batch import Batch, BatchPhase, BatchProgress, BatchReport, BatchStatus, StopSignal
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import BatchSummary, FailureKind, Fingerprints, RolledBack
-from holdfast.ports.service import Disposition, Reply, Request, Service
+from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
 from holdfast.ports.statistics import Health
 
 __all__ = [
@@ -115,6 +115,9 @@ class FakeService:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[ReplyStream]:
+        raise AssertionError("the command line reads whole replies")
 
     def health(self) -> Health:
         raise AssertionError("the command line asks the application")

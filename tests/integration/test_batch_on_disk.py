@@ -18,7 +18,6 @@ from holdfast.ports.errors import BatchChangedError, JournalWriteError
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import RolledBack
 from holdfast.ports.service import Disposition, Reply, Request
-from holdfast.ports.statistics import Health
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -44,12 +43,6 @@ class EchoService:
             request_id=request.request_id,
         )
 
-    def health(self) -> Health:
-        raise AssertionError("a batch does not ask")
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError("a batch does not own the service")
-
 
 @pytest.fixture
 def service() -> EchoService:
@@ -65,7 +58,7 @@ def input_path(tmp_path: Path) -> Path:
 
 def runner(service: EchoService, folder: Path, *, max_size_bytes: int = 1024**3) -> BatchRunner:
     return BatchRunner(
-        service,
+        service.submit,
         SqliteJournal(folder / "journal.sqlite3", max_size_bytes=max_size_bytes),
         AtomicFileWriter(clock=SystemClock(), notify=pytest.fail),
         output_folder=folder,

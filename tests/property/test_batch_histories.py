@@ -24,7 +24,6 @@ from holdfast.ports.batch import BatchReport, BatchStatus
 from holdfast.ports.errors import BackendUnavailableError, ClosedError
 from holdfast.ports.inference import Usage
 from holdfast.ports.service import Disposition, Reply, Request
-from holdfast.ports.statistics import Health
 from holdfast.testing import VirtualClock, virtual_backend
 
 MAX_CRASHES = 1
@@ -99,12 +98,6 @@ class BreakingService:
             case Interruption.STOP:
                 self.stop.set()
 
-    def health(self) -> Health:
-        raise AssertionError("a batch does not ask")
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError("a batch does not own the service")
-
 
 class Histories:
     """One batch through all of its processes."""
@@ -128,7 +121,7 @@ class Histories:
         recorded = await self._recorded()
         service = BreakingService(self.lines, self.journal, breaks_at)
         runner = BatchRunner(
-            service,
+            service.submit,
             self.journal,
             self.files,
             output_folder=self.output,

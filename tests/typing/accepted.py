@@ -151,7 +151,7 @@ async def a_reply_says_what_happened(service: Service) -> None:
     reply = await service.submit(Request(messages=(Message(role=Role.USER, content="why?"),)))
     assert_type(reply, Reply)
     match reply.disposition:
-        case Disposition.CALLED | Disposition.JOINED | Disposition.CACHED:
+        case Disposition.CALLED | Disposition.JOINED | Disposition.CACHED | Disposition.COMMANDED:
             pass
         case _:
             assert_never(reply.disposition)

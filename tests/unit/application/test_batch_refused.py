@@ -19,6 +19,7 @@ from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
@@ -33,8 +34,7 @@ from holdfast.ports.errors import (
 )
 from holdfast.ports.inference import Completion, Prompt, Usage
 from holdfast.ports.journal import FailureKind
-from holdfast.ports.service import Disposition, Reply, Request, Service
-from holdfast.ports.statistics import Health
+from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.testing import VirtualClock, sweep_cancellation
 
 pytestmark = pytest.mark.anyio
@@ -92,12 +92,6 @@ class RefusingService:
     def waits_s(self) -> list[float]:
         return [later - earlier for earlier, later in zip(self.asked_at_s, self.asked_at_s[1:], strict=False)]
 
-    def health(self) -> Health:
-        raise AssertionError("a batch does not ask")
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError("a batch does not own the service")
-
 
 @dataclass
 class Bench:
@@ -111,10 +105,14 @@ class Bench:
         (self.folder / "input.jsonl").write_text("\n".join(lines) + "\n")
 
     async def run(
-        self, service: Service, config: BatchConfig | None = None, *, stop: anyio.Event | None = None
+        self,
+        service: RefusingService | Orchestrator,
+        config: BatchConfig | None = None,
+        *,
+        stop: anyio.Event | None = None,
     ) -> BatchReport:
         runner = BatchRunner(
-            service,
+            service.submit,
             self.journal,
             MemoryFiles(),
             output_folder=self.folder / "out",

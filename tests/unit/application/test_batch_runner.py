@@ -31,7 +31,6 @@ from holdfast.ports.files import FileWriter
 from holdfast.ports.inference import Citation, Usage
 from holdfast.ports.journal import BatchItem, FailureKind, Fingerprints
 from holdfast.ports.service import Disposition, Priority, Reply, Request
-from holdfast.ports.statistics import Health
 from holdfast.testing import VirtualClock, sweep_cancellation
 
 pytestmark = pytest.mark.anyio
@@ -81,12 +80,6 @@ class ScriptedService:
         self.requests.clear()
         return ids
 
-    def health(self) -> Health:
-        raise AssertionError("a batch does not ask")
-
-    async def drain(self, timeout_s: float) -> None:
-        raise AssertionError("a batch does not own the service")
-
 
 def raising(errors: dict[str, Exception]) -> Callable[[Request], Awaitable[Reply]]:
     async def script(request: Request) -> Reply:
@@ -128,7 +121,7 @@ class Bench:
         self, *, writer: FileWriter | None = None, output_folder: Path | None = None, configuration: str = "{}"
     ) -> BatchRunner:
         return BatchRunner(
-            self.service,
+            self.service.submit,
             self.journal,
             writer or self.files,
             output_folder=output_folder or self.output_folder,
