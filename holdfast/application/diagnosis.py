@@ -26,6 +26,7 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
     )
     checks = [await _check_backend(name, container) for name in loaded.settings.backends]
     checks.append(await _check_retriever(container))
+    checks.append(await _check_sessions(container))
     available_bytes = container.host_memory().available_bytes()
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
 
@@ -59,3 +60,13 @@ async def _check_retriever(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="retriever", passed=False, detail=str(error))
     return Check(name="retriever", passed=True, detail="ready")
+
+
+async def _check_sessions(container: Container) -> Check:
+    kept = "in a database" if container.settings().sessions.database is not None else "in memory"
+    try:
+        async with container.session_store() as store:
+            detail = f"ready: {store.totals().sessions} {kept}"
+    except HoldfastError as error:
+        return Check(name="sessions", passed=False, detail=str(error))
+    return Check(name="sessions", passed=True, detail=detail)

@@ -8,7 +8,7 @@ from dependency_injector import providers
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.application.container import Backend, Container, Model
 from holdfast.application.diagnosis import diagnose
-from holdfast.application.settings import LoadedSettings, RetrievalSettings, Settings
+from holdfast.application.settings import LoadedSettings, RetrievalSettings, SessionSettings, Settings
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.ports.errors import BackendUnavailableError
 from holdfast.ports.inference import InferenceBackend
@@ -52,8 +52,10 @@ async def test_diagnose_defaults_pass_and_say_what_is_left_out() -> None:
     assert [(check.name, check.passed) for check in diagnosis.checks] == [
         ("backend extractive", True),
         ("retriever", True),
+        ("sessions", True),
     ]
     assert "retrieval.folder is not set" in diagnosis.checks[1].detail
+    assert diagnosis.checks[2].detail == "ready: 0 in memory"
 
 
 async def test_diagnose_backend_out_of_reach_is_told_and_the_others_are_still_tried() -> None:
@@ -66,6 +68,7 @@ async def test_diagnose_backend_out_of_reach_is_told_and_the_others_are_still_tr
     assert [(check.name, check.passed) for check in diagnosis.checks] == [
         ("backend extractive", False),
         ("retriever", True),
+        ("sessions", True),
     ]
     assert "no route to host" in diagnosis.checks[0].detail
 
@@ -87,6 +90,19 @@ async def test_diagnose_documents_out_of_reach_are_told_with_their_path(tmp_path
 
     assert not diagnosis.checks[1].passed
     assert "nowhere" in diagnosis.checks[1].detail
+
+
+@pytest.mark.real_time
+async def test_diagnose_database_of_sessions_is_opened_or_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database\n" * 100)
+    ready = Settings(sessions=SessionSettings(database=tmp_path / "sessions.sqlite"))
+    wrong = Settings(sessions=SessionSettings(database=tmp_path / "notes.txt"))
+
+    checks = [(await diagnose(*loaded(settings))).checks[2] for settings in (ready, wrong)]
+
+    assert [check.passed for check in checks] == [True, False]
+    assert checks[0].detail == "ready: 0 in a database"
+    assert "notes.txt" in checks[1].detail
 
 
 @pytest.mark.parametrize(
