@@ -55,16 +55,19 @@ async def stream_attempt(
         Exception: whatever `backend` raises before its first piece.
     """
 
-    async def deliver(piece: str) -> None:
-        if outlet.sent_bytes + len(piece) > outlet.max_bytes:
-            raise BackendProtocolError(
-                f"sends more than {outlet.max_bytes} bytes; ask for less, or raise streaming.max_answer_bytes",
-                backend=name,
-            )
-        await outlet.deliver(piece)
+    async def stream(deliver: Deliver) -> Completion:
+        async def deliver_bounded(piece: str) -> None:
+            if outlet.sent_bytes + len(piece) > outlet.max_bytes:
+                raise BackendProtocolError(
+                    f"sends more than {outlet.max_bytes} bytes; ask for less, or raise streaming.max_answer_bytes",
+                    backend=name,
+                )
+            await deliver(piece)
+
+        return await stream_through(backend, prompt, deliver_bounded)
 
     try:
-        return await timeout.call(lambda timed: stream_through(backend, prompt, timed), deliver)
+        return await timeout.call(stream, outlet)
     except SlowReaderError:
         raise
     except Exception as error:

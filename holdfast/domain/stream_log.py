@@ -65,16 +65,14 @@ class StreamLog:
         return _decoded(self._text)
 
     def try_append(self, piece: str) -> bool:
-        """Add `piece`, wake those who wait for it and return True; return False, and change nothing, if it has no room.
-
-        Once the text has ended there is room for everything, and nothing is kept.
+        """Add `piece`, wake those who wait for it and return True; return False if it has no room, or after the end.
 
         Complexity: amortised O(len(piece)), and O(1) for each reader who waits.
         """
         added = piece.encode("utf-8", "surrogatepass")
-        if not self._has_room(len(added)):
+        if self._ended or not self._has_room(len(added)):
             return False
-        if added and not self._ended:
+        if added:
             self._text += added
             self._wake_readers()
         return True
@@ -135,7 +133,7 @@ class StreamLog:
     def _has_room(self, size_bytes: int) -> bool:
         ahead_bytes = len(self._text) - self._read_to
         fits = ahead_bytes == 0 or ahead_bytes + size_bytes <= self._max_ahead_bytes
-        return fits or self._impatient > 0 or self._ended
+        return fits or self._impatient > 0
 
     def _wake_readers(self) -> None:
         if self._grown is not None:

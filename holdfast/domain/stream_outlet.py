@@ -28,7 +28,7 @@ class StreamingConfig:
 
     Args:
         max_ahead_bytes: how far an answer may be ahead of whoever has read most of it, as UTF-8, and how much a reader
-            gets at once; default 32 KiB, so that a reader who has stopped holds less than 64 KiB with all that belongs
+            gets at once; default 24 KiB, so that a reader who has stopped holds less than 64 KiB with all that belongs
             to it (adr/0028).
         stall_timeout_s: seconds for which it may be that far ahead without anybody reading on; then it is ended.
             Default 10.0; unmeasured.
@@ -38,7 +38,7 @@ class StreamingConfig:
         ConfigurationError: if a value is out of its range, or an answer could never get as far ahead as it may.
     """
 
-    max_ahead_bytes: int = 32 * 1024
+    max_ahead_bytes: int = 24 * 1024
     stall_timeout_s: float = 10.0
     max_answer_bytes: int = 10 * 1024 * 1024
 
@@ -78,15 +78,23 @@ class Outlet:
         """Return what has gone out."""
         return self._log.text()
 
+    def deliver_nowait(self, piece: str) -> bool:
+        """Take `piece` and return True if there is room for it now and somebody is left to read it."""
+        return self._log.try_append(piece)
+
     async def deliver(self, piece: str) -> None:
         """Take `piece` as soon as there is room for it; if there is, without yielding to other tasks.
 
         Raises:
             SlowReaderError: nobody read on for `stall_timeout_s`.
 
-        Cancellation: the piece has not gone out.
+        Cancellation: the piece has not gone out. Once nobody is left to read, every call yields and takes nothing, so
+            that a backend that waits for nothing else is cancelled, too.
         """
         while not self._log.try_append(piece):
+            if self._log.has_ended:
+                await anyio.lowlevel.checkpoint()
+                return
             self._deadline.lift()
             with anyio.move_on_after(self._stall_timeout_s):
                 await self._log.wait_roomier()

@@ -36,8 +36,8 @@ class StreamLogMachine(RuleBasedStateMachine):
 
         taken = self.log.try_append(piece)
 
-        assert taken == (fits or self.hurried > 0 or bool(self.ended))
-        if taken and not self.ended:
+        assert taken == ((fits or self.hurried > 0) and not self.ended)
+        if taken:
             self.written += piece
 
     @rule()

@@ -105,7 +105,7 @@ def test_append_after_the_end_changes_nothing() -> None:
     log = log_of("a")
     log.end()
 
-    assert log.try_append("b")
+    assert not log.try_append("b")
     assert (log.text(), log.has_ended) == ("a", True)
 
 

@@ -400,6 +400,27 @@ async def test_reader_who_leaves_at_once_never_begins_the_call_or_ends_it(key: D
         assert assert_conserved(streams).left == 1
 
 
+@pytest.mark.parametrize("key", [KEY, None], ids=["shared", "shared with nobody"])
+async def test_reader_who_leaves_ends_even_a_call_that_waits_for_nothing_else(key: DeduplicationKey | None) -> None:
+    ended: list[str] = []
+
+    async def babble(flight: Urgency, outlet: Outlet) -> str:
+        try:
+            while True:
+                await outlet.deliver("bla ")
+        finally:
+            ended.append("babbling")
+
+    async with opened() as streams:
+        with closing(streams.open(babble, key)) as reader:
+            await reader.next_piece()
+            await settle()
+        await settle()
+
+        assert ended == ["babbling"]
+        assert assert_conserved(streams).left == 1
+
+
 async def test_reader_who_leaves_while_others_read_costs_them_nothing() -> None:
     teller, texts = Teller(), list[str]()
     async with opened() as streams:
