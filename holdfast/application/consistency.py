@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
+from holdfast.domain.memory_ceiling import charge_bytes
 from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.route_choice import check_weights
 from holdfast.domain.validation import require
@@ -34,6 +35,7 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         f"{settings.sessions.max_bytes}; raise one or lower the others",
         path="admission.max_bytes",
     )
+    _check_memory(settings)
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:
@@ -77,6 +79,25 @@ def check_time_to_load(guard: GuardSettings, models: ModelSlotConfig, *, path: s
         f"{guard.attempt_timeout_s:g} s end an attempt before models.wait_timeout_s and models.load_timeout_s do, "
         f"{needed_s:g} s together; raise it or lower them",
         path=f"{path}.attempt_timeout_s",
+    )
+
+
+def _check_memory(settings: Settings) -> None:
+    sessions = settings.sessions
+    largest_bytes = charge_bytes(settings.max_request_bytes + sessions.max_bytes)
+    require(
+        settings.max_memory_bytes >= largest_bytes,
+        f"{settings.max_memory_bytes} bytes have no room for the {largest_bytes} that a request of max_request_bytes, "
+        f"{settings.max_request_bytes}, counts when it goes on with a session of sessions.max_bytes, "
+        f"{sessions.max_bytes}; raise one or lower the others",
+        path="max_memory_bytes",
+    )
+    require(
+        sessions.database is not None or settings.max_memory_bytes >= largest_bytes + sessions.max_total_bytes,
+        f"{settings.max_memory_bytes} bytes have no room for a request that counts {largest_bytes} beside the sessions "
+        f"in memory of sessions.max_total_bytes, {sessions.max_total_bytes}; raise one, lower the other, or set "
+        f"sessions.database",
+        path="max_memory_bytes",
     )
 
 

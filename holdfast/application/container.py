@@ -51,6 +51,7 @@ from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.host_guard import HostGuard
+from holdfast.domain.memory_ceiling import MemoryCeiling
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.output_judge import OutputJudge, OutputRule
 from holdfast.domain.pool import AsyncResourcePool
@@ -345,6 +346,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             adaptive=(
                 None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit, events=events)
             ),
+            events=events,
         )
         tenants = TenantLimits(
             settings.tenant_rate_limit,
@@ -358,6 +360,10 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             make_token=secrets.token_urlsafe,
             events=events,
         )
+        ceiling = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
+        ceiling.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
+        if settings.sessions.database is None:
+            ceiling.add_holder("sessions", lambda: sessions.size_bytes)
         reserved = {name: persona.validators for name, persona in settings.personas.items()}
         finishing = Finishing(QualityGate(OutputJudge(rules, reserved=reserved), events=events) if rules else None)
         pipeline = Pipeline(
@@ -380,11 +386,13 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             streams=streams,
             reception=Reception(
                 DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
+                memory=ceiling,
                 clock=clock,
                 events=events,
             ),
             personas=PersonaDesk(book, events=events),
             sessions=sessions,
+            memory=ceiling,
             models=models,
             events=events,
             clock=clock,

@@ -24,6 +24,7 @@ from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
+from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.stream_reader import StreamReader
@@ -63,6 +64,7 @@ class Orchestrator:
         reception: the door.
         personas: who answers, and the commands.
         sessions: what requests go on with.
+        memory: the ceiling over requests and what is kept, for `health`.
         models: what backends of the router are loaded into, for `health`.
         events: the hub that all of them tell.
         clock: monotonic time.
@@ -80,6 +82,7 @@ class Orchestrator:
         reception: Reception,
         personas: PersonaDesk,
         sessions: SessionKeeper,
+        memory: MemoryCeiling,
         models: ModelSlots,
         events: EventHub,
         clock: Clock,
@@ -93,6 +96,7 @@ class Orchestrator:
         self._reception = reception
         self._personas = personas
         self._sessions = sessions
+        self._memory = memory
         self._models = models
         self._events = events
         self._clock = clock
@@ -103,7 +107,8 @@ class Orchestrator:
 
         Raises:
             RequestError: the request is wrong as it stands, or its persona or command is.
-            RefusedError: it was not admitted, or every backend refuses; ``retry_after_s`` says when to come back.
+            RefusedError: it does not fit into memory, was not admitted, or every backend refuses; ``retry_after_s``
+                says when to come back.
             DeadlineExceededError: its deadline passed first.
             AttemptTimeoutError: the last attempt timed out.
             BackendError: the last attempt failed.
@@ -187,6 +192,7 @@ class Orchestrator:
             deduplication=self._deduplicator.statistics(),
             streams=self._streams.statistics(),
             sessions=self._sessions.statistics(),
+            memory=self._memory.statistics(),
             output=self._pipeline.output(),
             backends=self._router.health(),
             models=self._models.statistics(),
@@ -223,7 +229,7 @@ class Orchestrator:
 
     async def _hear(self, visit: Visit) -> Reply | None:
         """Let the turn be that of its session and persona; return the reply if it was a command instead."""
-        turn = await self._with_session(visit.turn)
+        turn = await self._with_session(visit.turn, visit.hold)
         kept = None if turn.session is None else turn.session.head.persona
         heard = self._personas.hear(turn, kept=kept, in_session=turn.session is not None)
         if isinstance(heard, Turn):
@@ -233,13 +239,15 @@ class Orchestrator:
             await self._sessions.set_persona(turn.session.head, heard.keeps)
         return commanded_reply(heard, turn.request)
 
-    async def _with_session(self, turn: Turn) -> Turn:
+    async def _with_session(self, turn: Turn, hold: Hold) -> Turn:
         request = turn.request
         if request.session_id is None:
             return turn
         session = await self._sessions.open(request.session_id, tenant=request.tenant)
         self._sessions.require_room(session.head, request.messages)
-        return replace(turn, session=session, size_bytes=turn.size_bytes + session.size_bytes)
+        size_bytes = turn.size_bytes + session.size_bytes
+        hold.grow(charge_bytes(size_bytes) - hold.size_bytes)
+        return replace(turn, session=session, size_bytes=size_bytes)
 
     def _open_stream(self, visit: Visit, commanded: Reply | None) -> StreamReader[Reply]:
         if commanded is not None:

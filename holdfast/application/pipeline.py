@@ -112,22 +112,25 @@ class Pipeline:
 
         Cancellation: the turn leaves the queue and gives back what it holds.
         """
+        estimate = estimate_tokens(turn.conversation)
         limit = self._tenants.get(turn.request.tenant)
         if limit is None:
-            return await self._run_metered(turn, urgency, outlet, None)
-        with MeteredCall(limit, estimate_tokens(turn.conversation), urgency.deadline, outlet=outlet) as metered:
-            reply = await self._run_metered(turn, urgency, outlet, metered)
+            return await self._run_metered(turn, urgency, outlet, None, estimate.total)
+        with MeteredCall(limit, estimate, urgency.deadline, outlet=outlet) as metered:
+            reply = await self._run_metered(turn, urgency, outlet, metered, estimate.total)
             metered.answer(reply.usage)
         return reply
 
     async def _run_metered(
-        self, turn: Turn, urgency: Urgency, outlet: Outlet | None, metered: MeteredCall | None
+        self, turn: Turn, urgency: Urgency, outlet: Outlet | None, metered: MeteredCall | None, tokens: int
     ) -> Reply:
         queued_s = self._clock.monotonic_s()
         return await self._admission.call(
             lambda: self._run_admitted(turn, urgency, outlet, metered, queued_s),
-            size_bytes=turn.size_bytes,
             urgency=urgency,
+            size_bytes=turn.size_bytes,
+            tokens=tokens,
+            tenant=turn.request.tenant,
         )
 
     async def _run_admitted(

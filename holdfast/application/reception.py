@@ -1,8 +1,9 @@
 """The door of the service, and who is inside.
 
-Responsibility: check each request, set its deadline, keep account of those inside, and empty the house when draining.
+Responsibility: check each request, set its deadline, keep account of those inside and of their memory, and empty the
+    house when draining.
 Guarantees: a deadline is set once, here, and ends whatever is behind it; everyone who came in is counted out, however
-    they leave; once draining has begun nobody comes in.
+    they leave, and gives back what they held; once draining has begun nobody comes in.
 Not responsible for: what happens inside: see `holdfast.application.orchestrator`.
 """
 
@@ -18,6 +19,7 @@ from holdfast.application.pipeline import Turn
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.door import check_request
 from holdfast.domain.latency import RecentLatency
+from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.request_meter import Ending, RequestMeter, ending_of
 from holdfast.domain.urgency import Urgency
 from holdfast.ports.clock import Clock
@@ -53,6 +55,7 @@ class Visit:
         timeout_s: seconds that it has in all.
         urgency: its priority and deadline.
         scope: what ends it at its deadline.
+        hold: the memory that it counts for.
         reply: set by whoever answers it; a visit that ends without one was cancelled.
         answered_at_s: when that was, where the caller stays on after it.
         failure: what the caller was told instead, where it need not leave the block as an exception.
@@ -62,6 +65,7 @@ class Visit:
     timeout_s: float
     urgency: Urgency
     scope: anyio.CancelScope
+    hold: Hold
     reply: Reply | None = None
     answered_at_s: float | None = None
     failure: Exception | None = None
@@ -72,13 +76,17 @@ class Reception:
 
     Args:
         config: deadline and bound of a request.
+        memory: what every request inside counts against.
         clock: monotonic time.
         events: told how each request ended, unless its caller went away, and of the end of the service.
     """
 
-    def __init__(self, config: DoorConfig, *, clock: Clock, events: EventSink | None = None) -> None:
+    def __init__(
+        self, config: DoorConfig, *, memory: MemoryCeiling, clock: Clock, events: EventSink | None = None
+    ) -> None:
         self.state = ServiceState.READY
         self._config = config
+        self._memory = memory
         self._clock = clock
         self._events = events
         self._meter = RequestMeter()
@@ -93,6 +101,7 @@ class Reception:
 
         Raises:
             RequestError: on entering; the request is wrong as it stands.
+            MemoryCeilingError: on entering; it does not fit into memory beside the others.
             ClosedError: on entering, if the service takes no requests; on leaving, if draining cut the request short.
             DeadlineExceededError: on leaving, if its deadline passed.
         """
@@ -102,7 +111,7 @@ class Reception:
             visit = self._let_in(request)
             self._inside.add(visit)
             try:
-                with visit.scope:
+                with visit.scope, visit.hold:
                     yield visit
             finally:
                 self._inside.remove(visit)
@@ -156,11 +165,13 @@ class Reception:
             raise ClosedError(_NAME)
         size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
         timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
+        urgency = Urgency(request.priority, Deadline.after(timeout_s, self._clock))
         return Visit(
             turn=Turn(request=request, size_bytes=size_bytes),
             timeout_s=timeout_s,
-            urgency=Urgency(request.priority, Deadline.after(timeout_s, self._clock)),
+            urgency=urgency,
             scope=anyio.move_on_after(timeout_s),
+            hold=self._memory.hold(charge_bytes(size_bytes)),
         )
 
     def _count_answered(self, visit: Visit, began_s: float) -> None:

@@ -16,6 +16,7 @@ from holdfast.domain.flight import InProgress, New
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
+from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.metered_call import MeteredCall
 from holdfast.domain.model_slot import ModelSlotConfig, ModelSlots
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
@@ -73,6 +74,7 @@ __all__ = [
     "Flaw",
     "Hedge",
     "HedgeConfig",
+    "Hold",
     "HostGuard",
     "HostGuardConfig",
     "InProgress",
@@ -80,6 +82,7 @@ __all__ = [
     "Judgement",
     "Lease",
     "LoadSignal",
+    "MemoryCeiling",
     "MemorySafeBuffer",
     "MeteredCall",
     "ModelSlotConfig",
@@ -121,6 +124,7 @@ __all__ = [
     "TokenEstimate",
     "Urgency",
     "answer_command",
+    "charge_bytes",
     "classify",
     "compose",
     "estimate_prompt_tokens",

@@ -461,6 +461,7 @@ class Health:
         deduplication: what duplicates saved.
         streams: how many replies were read while they came, and what their texts take now.
         sessions: the conversations that are kept.
+        memory: what requests hold and what is kept, under the ceiling of the process.
         output: what became of the answers that validators checked; None where there are no validators.
         backends: one entry for each, in routing order.
         models: those of them that have to be loaded, and who waits for one.
@@ -476,6 +477,7 @@ class Health:
     deduplication: DeduplicationStatistics
     streams: StreamStatistics
     sessions: SessionStatistics
+    memory: MemoryStatistics
     output: OutputStatistics | None
     backends: tuple[BackendHealth, ...]
     models: ModelSlotStatistics

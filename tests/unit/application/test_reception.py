@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from holdfast.application.reception import DoorConfig, Reception
+from holdfast.domain.memory_ceiling import MemoryCeiling
 from holdfast.ports.errors import BackendUnavailableError, ClosedError, DeadlineExceededError, RequestError
 from holdfast.ports.inference import Message, Role, Usage
 from holdfast.ports.service import Disposition, Reply, Request
@@ -32,7 +33,8 @@ REPLY = Reply(
 
 
 def reception() -> Reception:
-    return Reception(DoorConfig(timeout_s=10.0, max_request_bytes=100), clock=VirtualClock())
+    config = DoorConfig(timeout_s=10.0, max_request_bytes=100)
+    return Reception(config, memory=MemoryCeiling(1_000_000, clock=VirtualClock()), clock=VirtualClock())
 
 
 async def test_visit_that_is_answered_is_counted_and_its_latency_recorded() -> None:
