@@ -157,7 +157,8 @@ class AdmissionQueue:
         signal = LoadSignal.NEUTRAL
         try:
             result = await work()
-            signal = LoadSignal.COMPLETED
+            if not urgency.deadline.is_lifted:  # or its time was that of whoever read it
+                signal = LoadSignal.COMPLETED
         except BaseException as error:
             signal = load_signal(error, urgency.deadline)
             raise

@@ -134,6 +134,25 @@ async def test_storm_of_cancelled_calls_changes_the_limit_by_nothing() -> None:
     assert before.baseline_s == pytest.approx(0.1)
 
 
+async def test_calls_whose_deadline_was_lifted_teach_nothing_however_long_they_took() -> None:
+    queue = adaptive_queue()
+
+    async def call() -> None:
+        its_own = urgency()
+
+        async def work() -> None:
+            its_own.deadline.lift()
+            await anyio.sleep(30.0)
+
+        await queue.call(work, size_bytes=1, urgency=its_own)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(call)
+
+    assert queue.statistics().limit == LimitStatistics(limit=20, in_flight=0)
+
+
 async def test_calls_cut_at_their_deadline_shrink_the_limit() -> None:
     queue = adaptive_queue()
     for _ in range(2):
