@@ -171,3 +171,16 @@ async def test_wait_roomier_is_not_woken_by_a_reader_who_is_behind_the_foremost(
             log.read(2)
 
     assert scope.cancelled_caught
+
+
+async def test_wait_roomier_that_was_cut_short_can_be_made_again() -> None:
+    log = log_of("abcd", max_ahead_bytes=4)
+    with anyio.move_on_after(1.0):
+        await log.wait_roomier()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.wait_roomier)
+        await anyio.wait_all_tasks_blocked()
+        log.read(0)
+
+    assert log.try_append("e")

@@ -71,12 +71,11 @@ class Sink:
 class Streams:
     """Both engines, as the application opens them."""
 
-    def __init__(self, config: StreamingConfig, sink: Sink) -> None:
+    def __init__(self, config: StreamingConfig, sink: Sink | None = None) -> None:
         self.deduplicator = Deduplicator[str](clock=VirtualClock(), size_of=len)
         self.shared = SharedStreams[str](
             config, shared=self.deduplicator, text_of=str, clock=VirtualClock(), events=sink
         )
-        self.sink = sink
 
     def open(
         self,
@@ -97,8 +96,8 @@ class Streams:
 
 
 @asynccontextmanager
-async def opened(**config: float) -> AsyncGenerator[Streams]:
-    streams = Streams(StreamingConfig(**config), Sink())  # type: ignore[arg-type] # numbers of both kinds
+async def opened(sink: Sink | None = None, **config: float) -> AsyncGenerator[Streams]:
+    streams = Streams(StreamingConfig(**config), sink)  # type: ignore[arg-type] # numbers of both kinds
     async with streams.deduplicator, streams.shared:
         yield streams
 
@@ -316,8 +315,8 @@ async def test_one_who_waited_for_the_whole_and_left_no_longer_hurries_the_call(
 
 
 async def test_reader_who_stops_reading_is_told_after_the_stall_timeout_and_what_came_before_is_not_lost() -> None:
-    teller = Teller(*["x" * 10] * 20)
-    async with opened(max_ahead_bytes=50, stall_timeout_s=10.0) as streams:
+    teller, sink = Teller(*["x" * 10] * 20), Sink()
+    async with opened(sink, max_ahead_bytes=50, stall_timeout_s=10.0) as streams:
         with closing(streams.open(teller)) as reader:
             await anyio.sleep(100.0)
             first = await reader.next_piece()
@@ -328,13 +327,14 @@ async def test_reader_who_stops_reading_is_told_after_the_stall_timeout_and_what
     assert first == "x" * 50
     assert caught.value.stalled_s == 10.0
     assert (s.stalled, s.failed, s.interrupted) == (1, 1, 0)
-    assert streams.sink.events == [StreamReaderDropped(stalled_s=10.0)]
+    assert sink.events == [StreamReaderDropped(stalled_s=10.0)]
 
 
 async def test_failure_before_the_first_piece_reaches_each_reader_as_its_own_and_is_not_kept() -> None:
     teller = Teller(failing=BackendUnavailableError("down", backend="b"))
     caught: list[BackendUnavailableError] = []
-    async with opened() as streams:
+    sink = Sink()
+    async with opened(sink) as streams:
 
         async def read() -> None:
             with pytest.raises(BackendUnavailableError) as info:
@@ -352,13 +352,13 @@ async def test_failure_before_the_first_piece_reaches_each_reader_as_its_own_and
     assert len({id(error) for error in caught}) == 3
     assert (s.failed, s.interrupted) == (3, 0)
     assert teller.calls == 2
-    assert streams.sink.events == []
+    assert sink.events == []
 
 
 async def test_cut_after_some_pieces_gives_them_out_first_and_then_raises_as_often_as_asked() -> None:
     cut = StreamInterruptedError(backend="b", text_sent="Once upon ")
-    teller = Teller(failing=cut, fail_after=2)
-    async with opened() as streams:
+    teller, sink = Teller(failing=cut, fail_after=2), Sink()
+    async with opened(sink) as streams:
         with closing(streams.open(teller)) as reader:
             await anyio.sleep(10.0)
             piece = await reader.next_piece()
@@ -374,7 +374,25 @@ async def test_cut_after_some_pieces_gives_them_out_first_and_then_raises_as_oft
     assert piece == errors[0].text_sent == "Once upon "
     assert errors[0] is not errors[1]
     assert (s.failed, s.interrupted) == (1, 1)
-    assert streams.sink.events == [StreamCut(backend="b", sent_bytes=10, error="StreamInterruptedError")]
+    assert sink.events == [StreamCut(backend="b", sent_bytes=10, error="StreamInterruptedError")]
+
+
+@pytest.mark.parametrize(
+    ("error", "fail_after"),
+    [(StreamInterruptedError(backend="b", text_sent="Once "), 1), (SlowReaderError(stalled_s=1.0), 1)],
+)
+async def test_stream_that_ends_early_with_nobody_told_of_events_is_counted_all_the_same(
+    error: Exception, fail_after: int
+) -> None:
+    async with opened() as streams:
+        with (
+            closing(streams.open(Teller(failing=error, fail_after=fail_after))) as reader,
+            pytest.raises(type(error)),
+        ):
+            await reader.value()
+        s = assert_conserved(streams)
+
+    assert s.interrupted + s.stalled == 1
 
 
 async def test_reader_who_leaves_before_the_first_piece_alone_ends_the_call() -> None:
