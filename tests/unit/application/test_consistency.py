@@ -11,12 +11,15 @@ from dependency_injector import providers
 from holdfast.application.consistency import check_consistency
 from holdfast.application.container import Container, open_container
 from holdfast.application.program import Program
-from holdfast.application.settings import LoadedSettings, Settings
+from holdfast.application.settings import Settings
+from holdfast.application.settings_sources import LoadedSettings
 from holdfast.ports.errors import ConfigurationError
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
     ({"sessions": {"max_bytes": 64 * 1024 * 1024}}, "admission.max_bytes", "sessions.max_bytes"),
+    ({"max_memory_bytes": 1024 * 1024}, "max_memory_bytes", "max_request_bytes"),
+    ({"max_memory_bytes": 512 * 1024 * 1024}, "max_memory_bytes", "sessions.max_total_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},
@@ -52,6 +55,12 @@ def test_check_consistency_contradiction_is_refused_with_both_paths_named(
 
 def test_check_consistency_defaults_hold_together() -> None:
     check_consistency(Settings())
+
+
+def test_check_consistency_less_memory_than_all_sessions_holds_together_where_these_are_in_a_file() -> None:
+    given = {"max_memory_bytes": 512 * 1024 * 1024, "sessions": {"database": "sessions.sqlite"}}
+
+    check_consistency(Settings.model_validate(given))
 
 
 @pytest.mark.anyio

@@ -28,6 +28,7 @@ from holdfast.ports.errors import (
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
+    MemoryCeilingError,
     OutputError,
     OutputRejectedError,
     PoolExhaustedError,
@@ -72,6 +73,10 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (
         BackpressureError(depth=3, capacity=10, retry_after_s=0.25, reason="full"),
         "full (3 of 10 entries waiting); send less at once; try again in 0.25 s",
+    ),
+    (
+        MemoryCeilingError(needed_bytes=5, used_bytes=8, max_bytes=10, retry_after_s=2.0),
+        "5 bytes do not fit: 8 of 10 are in use; send less at once; try again in 2 s",
     ),
     (
         BufferFullError(items=2, size_bytes=9, item_bytes=2, max_bytes=10),
@@ -218,6 +223,10 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
         (
             BackpressureError(depth=3, capacity=4, retry_after_s=0.5, reason="r"),
             {"depth": 3, "capacity": 4, "retry_after_s": 0.5, "reason": "r"},
+        ),
+        (
+            MemoryCeilingError(needed_bytes=5, used_bytes=8, max_bytes=10, retry_after_s=None),
+            {"needed_bytes": 5, "used_bytes": 8, "max_bytes": 10, "retry_after_s": None},
         ),
         (
             BufferFullError(items=1, size_bytes=2, item_bytes=3, max_bytes=4),
