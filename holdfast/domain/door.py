@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Parameters, Role
 from holdfast.ports.service import Priority, Request
@@ -27,7 +28,7 @@ def check_request(request: Request, *, max_bytes: int) -> int:
         RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, its tenant has
             no name or too long a one, a number in it is out of range, or its priority is none.
 
-    Complexity: linear in the texts.
+    Complexity: linear in the texts; what is too large is given up early, and never copied.
     """
     if not request.messages or request.messages[-1].role is not Role.USER:
         raise RequestError("messages: the last message must be the user's")
@@ -42,9 +43,13 @@ def check_request(request: Request, *, max_bytes: int) -> int:
     _check_priority(request.priority)
     if problem := parameter_problem(request.parameters):
         raise RequestError(f"parameters.{problem}")
-    size_bytes = sum(_size_bytes(message.content) for message in request.messages)
-    if size_bytes > max_bytes:
-        raise RequestError(f"messages: {size_bytes} bytes are more than the {max_bytes} allowed; send less")
+    size_bytes = 0
+    for message in request.messages:
+        size_bytes += utf8_size_bytes(message.content, enough_bytes=max_bytes - size_bytes)
+        if size_bytes > max_bytes:
+            raise RequestError(
+                f"messages: {size_bytes} bytes or more do not fit into the {max_bytes} allowed; send less"
+            )
     return size_bytes
 
 
@@ -70,7 +75,3 @@ def _check_priority(priority: object) -> None:
     if not isinstance(priority, Priority):
         valid = ", ".join(f"Priority.{known.name}" for known in Priority)
         raise RequestError(f"priority: must be one of {valid}, not {priority!r}")
-
-
-def _size_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -42,8 +42,8 @@ _TURN_BYTES: Final = (
     + sys.getsizeof(sys.maxsize)
     + _REFERENCE_BYTES
 )
-# Its values, its place among the others and the empty sequence of its turns, in the store in memory, and names of the
-# usual length; 1.6 KB measured.
+# Its values, its place among the others and the empty sequence of its turns, in the store in memory: 1.2 KB measured,
+# without the names that it was given; that of a persona may take the rest.
 _SESSION_BYTES: Final = 1536
 
 
@@ -88,7 +88,7 @@ def new_session(*, tenant: str, session_id: str, incarnation: str, system: str |
     Raises:
         SessionTooLargeError: if its system message alone exceeds `max_bytes`; nothing was encoded then.
     """
-    fixed_bytes = _SESSION_BYTES
+    fixed_bytes = _SESSION_BYTES + sys.getsizeof(tenant) + sys.getsizeof(session_id)
     if system is not None:
         fixed_bytes += utf8_size_bytes(system, enough_bytes=max_bytes - fixed_bytes)
     _require_fit(session_id, fixed_bytes, max_bytes)

@@ -15,6 +15,7 @@ from typing import Final
 
 import anyio
 
+from holdfast.domain.door import MAX_TENANT_CHARS
 from holdfast.domain.session import SessionConfig, measure_turn, new_session, new_turn
 from holdfast.ports.errors import RequestError, SessionConflictError, SessionNotFoundError
 from holdfast.ports.events import (
@@ -40,7 +41,6 @@ from holdfast.ports.statistics import SessionStatistics
 __all__ = ["SessionKeeper"]
 
 _MOST_RETRIES: Final = 3
-_MOST_NAME_CHARS: Final = 200
 
 
 class SessionKeeper:
@@ -101,7 +101,7 @@ class SessionKeeper:
             session_id: a name of your own, unique among the tenant's; None makes one that nobody can guess.
 
         Raises:
-            RequestError: if a name is not 1 to 200 printable characters.
+            RequestError: if a name is not 1 to 256 printable characters.
             SessionConflictError: if there is one of that name.
             SessionTooLargeError: if the system message does not fit.
             SessionStoreError: if the store fails.
@@ -126,7 +126,7 @@ class SessionKeeper:
         """Return the conversation as it is now; that counts as a use.
 
         Raises:
-            RequestError: if a name is not 1 to 200 printable characters.
+            RequestError: if a name is not 1 to 256 printable characters.
             SessionNotFoundError: if this tenant has none of that name, or no longer.
             SessionStoreError: if the store fails.
         """
@@ -178,7 +178,7 @@ class SessionKeeper:
             The head as it is now.
 
         Raises:
-            RequestError: if the name is not 1 to 200 printable characters.
+            RequestError: if the name is not 1 to 256 printable characters.
             SessionNotFoundError: if the conversation is gone.
             SessionConflictError: if it was changed by others three more times while this was tried.
             SessionStoreError: if the store fails.
@@ -195,7 +195,7 @@ class SessionKeeper:
         """Forget a conversation.
 
         Raises:
-            RequestError: if a name is not 1 to 200 printable characters.
+            RequestError: if a name is not 1 to 256 printable characters.
             SessionNotFoundError: if this tenant has none of that name, or no longer.
             SessionStoreError: if the store fails.
 
@@ -280,8 +280,8 @@ def _require_names(tenant: str, session_id: str | None) -> None:
 
 def _require_name(field: str, name: str) -> None:
     # Printable also keeps out lone surrogates, which not every store can write.
-    if not (0 < len(name) <= _MOST_NAME_CHARS and name.isprintable()):
-        raise RequestError(f"{field}: must be 1 to {_MOST_NAME_CHARS} printable characters")
+    if not (0 < len(name) <= MAX_TENANT_CHARS and name.isprintable()):
+        raise RequestError(f"{field}: must be 1 to {MAX_TENANT_CHARS} printable characters")
 
 
 _: type[Sessions] = SessionKeeper

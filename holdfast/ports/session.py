@@ -285,7 +285,7 @@ class Sessions(Protocol):
     """The conversations of a service, for those who drive it.
 
     Ordering, duplication and cancellation: each call happens once or not at all. Errors: `RequestError` for a name that
-    is not 1 to 200 printable characters, and `SessionError`.
+    is not 1 to 256 printable characters, and `SessionError`.
     """
 
     async def create(self, *, tenant: str, system: str | None = None, session_id: str | None = None) -> str:

@@ -65,7 +65,9 @@ def test_process_killed_at_random_moments_loses_no_turn_that_it_said_was_saved(t
         assert writer.stdout is not None
         told += [writer.stdout.readline().strip() for _ in range(chance.randrange(1, 12))]
         writer.kill()
-        told += [line.strip() for line in writer.communicate(timeout=60)[0].splitlines()]
+        told += writer.stdout.read().splitlines()  # and not `communicate`, which would miss what is buffered here
+        writer.stdout.close()
+        writer.wait(timeout=60)
 
         session = anyio.run(_read, path)
         kept = [message.content for message in session.messages]

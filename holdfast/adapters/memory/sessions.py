@@ -95,12 +95,12 @@ class MemorySessions:
         kept = self._use(head.tenant, head.session_id, bounds)
         kept.head = replace(found, version=found.version + 1, persona=persona)
         before_bytes = kept.size_bytes
+        kept.size_bytes += 0 if turn is None else turn.size_bytes
         dropped: list[SessionTurn] = []
+        while kept.size_bytes > bounds.max_bytes and kept.turns:
+            dropped.append(kept.turns.popleft())
+            kept.size_bytes -= dropped[-1].size_bytes
         if turn is not None:
-            kept.size_bytes += turn.size_bytes
-            while kept.size_bytes > bounds.max_bytes and kept.turns:
-                dropped.append(kept.turns.popleft())
-                kept.size_bytes -= dropped[-1].size_bytes
             kept.turns.append(turn)
         self._size_bytes += kept.size_bytes - before_bytes
         return SavedSession(

@@ -4,8 +4,8 @@ Responsibility: open the database, run one change after the other in it, and say
 Guarantees: each change is one transaction; whatever asks for it survives a power cut (WAL, `synchronous=FULL`); nothing
     but Holdfast's errors leaves; time in the database never goes back, and goes on at the pace of the machine's
     monotonic clock while a process has it open.
-Not responsible for: threads: see `holdfast.adapters.sqlite.sessions`. A wall clock that is set forward while no process
-    has the database open: that cannot be told from time that passed.
+Not responsible for: threads: see `holdfast.adapters.sqlite.sessions`. A wall clock that is set forward between a change
+    and the next opening: that cannot be told from time that passed.
 Sources: https://sqlite.org/wal.html; https://sqlite.org/pragma.html#pragma_synchronous; on time: adr/0022.
 """
 
@@ -85,7 +85,6 @@ class SessionDatabase:
             self._connection.execute(f"PRAGMA max_page_count = {max(1, max_size_bytes // page_bytes)}")
             found = SessionTables(self._connection)
             self._ahead_s = found.elapsed_s + max(0.0, wall_s() - found.wall_s) - clock.monotonic_s()
-            self.totals = found.totals
             self.change(lambda _: None, durable=False)  # a database that cannot be written shall not be opened
             self._opened = opened.pop_all()
 

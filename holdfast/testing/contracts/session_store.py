@@ -212,6 +212,15 @@ class SessionStoreContract(ABC):
             assert (alone.trimmed_turns, fits.trimmed_turns) == (3, 0)
             assert len((await store.load("t", "s", bounds=_BOUNDS)).session.turns) == 1
 
+    async def test_save_within_narrower_bounds_trims_also_without_a_turn(self) -> None:
+        """Whatever is saved fits."""
+        async with self._store(_session(turns=5)) as store:
+            narrow = replace(_BOUNDS, max_bytes=350)
+            saved = await store.save(_session().head, persona="p", turn=None, bounds=narrow)
+
+            assert (saved.trimmed_turns, store.totals().size_bytes) == (3, 300)
+            assert (await store.load("t", "s", bounds=_BOUNDS)).session.turns == (_turn("3"), _turn("4"))
+
     async def test_delete_forgets_the_session_and_frees_its_name(self) -> None:
         """Once."""
         async with self._store(_session(system=b"x", turns=2)) as store:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -36,8 +37,21 @@ def test_check_request_lone_surrogate_is_measured_not_refused() -> None:
 
 def test_check_request_at_the_limit_passes_and_one_byte_less_is_refused() -> None:
     assert check_request(QUESTION, max_bytes=4) == 4
-    with pytest.raises(RequestError, match=r"messages: 4 bytes are more than the 3 allowed"):
+    with pytest.raises(RequestError, match=r"messages: 4 bytes or more do not fit into the 3 allowed"):
         check_request(QUESTION, max_bytes=3)
+
+
+def test_check_request_of_megabytes_of_emoji_is_refused_without_copying_them() -> None:
+    request = Request(messages=(Message(role=Role.USER, content="\N{GRINNING FACE}" * 2_500_000),))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="bytes or more"):
+            check_request(request, max_bytes=4_000_000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,12 @@ def test_system_message_too_large_is_refused_before_it_is_encoded() -> None:
     assert peak_bytes < 1_000_000
 
 
+def test_session_counts_the_names_that_it_was_given() -> None:
+    long = new_session(tenant=EMOJI * 256, session_id=EMOJI * 256, incarnation="i", system=None, max_bytes=MAX_BYTES)
+
+    assert long.size_bytes - session().size_bytes >= 2 * 4 * 255
+
+
 @pytest.mark.parametrize(
     ("sessions", "turns", "text"),
     [
