@@ -84,7 +84,7 @@ class SessionDatabase:
             page_bytes: int = self._connection.execute("PRAGMA page_size").fetchone()[0]
             self._connection.execute(f"PRAGMA max_page_count = {max(1, max_size_bytes // page_bytes)}")
             found = SessionTables(self._connection)
-            self._ahead_s = found.elapsed_s + max(0.0, wall_s() - found.wall_s) - clock.monotonic_s()
+            self._ahead_s = found.elapsed_s + wall_s() - found.wall_s - clock.monotonic_s()
             self.change(lambda _: None, durable=False)  # a database that cannot be written shall not be opened
             self._opened = opened.pop_all()
 
@@ -120,7 +120,7 @@ class SessionDatabase:
     def _elapsed_s(self, found_s: float) -> float:
         elapsed_s = self._ahead_s + self._clock.monotonic_s()
         if found_s > elapsed_s:
-            # Another process has measured more, for example because the wall clock was set back before this one began.
+            # The wall clock was set back before this process began, or another one has measured more.
             self._ahead_s += found_s - elapsed_s
             return found_s
         return elapsed_s
