@@ -36,6 +36,11 @@ from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStra
 from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.slotted_backend import SlottedBackend
+from holdfast.domain.stream_attempt import stream_through
+from holdfast.domain.stream_outlet import Outlet, StreamingConfig
+from holdfast.domain.stream_reader import StreamReader
+from holdfast.domain.stream_sharing import SharedStreams
+from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.domain.timeout import Timeout
@@ -89,6 +94,7 @@ __all__ = [
     "ModelSlots",
     "New",
     "Ok",
+    "Outlet",
     "OutputAction",
     "OutputJudge",
     "OutputRule",
@@ -118,7 +124,11 @@ __all__ = [
     "SessionConfig",
     "SessionKeeper",
     "Shared",
+    "SharedStreams",
     "SlottedBackend",
+    "StreamReader",
+    "StreamTimeout",
+    "StreamingConfig",
     "TenantLimits",
     "Timeout",
     "TokenEstimate",
@@ -137,6 +147,7 @@ __all__ = [
     "new_turn",
     "opts_out",
     "read_message",
+    "stream_through",
     "text_size_bytes",
     "utf8_size_bytes",
 ]

@@ -20,6 +20,7 @@ from holdfast.domain import (
     RateLimitConfig,
     RoutingConfig,
     SessionConfig,
+    StreamingConfig,
 )
 
 LAYERS = ("ports", "domain", "adapters", "application")
@@ -34,6 +35,7 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "RouteChoice"): RoutingConfig,
     ("domain", "CircuitBreaker"): BreakerConfig,
     ("domain", "Deduplicator"): DeduplicationConfig,
+    ("domain", "SharedStreams"): StreamingConfig,
     ("domain", "AdmissionQueue"): AdmissionConfig,
     ("domain", "RateLimit"): partial(RateLimitConfig, requests_per_minute=1.0),
     ("domain", "EventHub"): EventConfig,
