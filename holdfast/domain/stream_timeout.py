@@ -52,8 +52,9 @@ class StreamTimeout:
         Raises:
             AttemptTimeoutError: if a piece, or the end, took longer than it may; the work has ended by then.
         """
-        with anyio.move_on_after(self.first_s) as scope:
-            watch = _Watch(scope, outlet, self.idle_s)
+        scope = anyio.move_on_after(self.first_s)
+        watch = _Watch(scope, outlet, self.idle_s)
+        with scope:
             return await work(watch.deliver)
         raise AttemptTimeoutError(timeout_s=self.idle_s if watch.has_begun else self.first_s)
 
