@@ -30,7 +30,8 @@ from holdfast.ports.service import Priority, Reply, Request
 if TYPE_CHECKING:
     from holdfast.application.container import Container, open_container, open_orchestrator
     from holdfast.application.orchestrator import Orchestrator
-    from holdfast.application.settings import Settings, load_settings
+    from holdfast.application.settings import Settings
+    from holdfast.application.settings_sources import load_settings
 
 __all__ = [
     "AdmissionConfig",
@@ -81,7 +82,7 @@ _ASSEMBLED = {
     "Container": "holdfast.application.container",
     "Orchestrator": "holdfast.application.orchestrator",
     "Settings": "holdfast.application.settings",
-    "load_settings": "holdfast.application.settings",
+    "load_settings": "holdfast.application.settings_sources",
     "open_container": "holdfast.application.container",
     "open_orchestrator": "holdfast.application.container",
 }

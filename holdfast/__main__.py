@@ -26,7 +26,7 @@ def main() -> None:
 
 def _load(arguments: Mapping[str, Any]) -> Application:
     from holdfast.application.program import Program  # noqa: PLC0415 - loaded when a command needs it
-    from holdfast.application.settings import load_settings  # noqa: PLC0415 - likewise
+    from holdfast.application.settings_sources import load_settings  # noqa: PLC0415 - likewise
 
     return Program(load_settings(arguments=arguments))
 

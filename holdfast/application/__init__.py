@@ -16,14 +16,13 @@ from holdfast.application.settings import (
     BackendSettings,
     ExtractiveSettings,
     GuardSettings,
-    LoadedSettings,
     RetrievalSettings,
     ScriptedSettings,
     SessionSettings,
     Settings,
     TenantSettings,
-    load_settings,
 )
+from holdfast.application.settings_sources import LoadedSettings, load_settings
 
 __all__ = [
     "Backend",

@@ -40,8 +40,8 @@ from holdfast.application.settings import (
     ScriptedSettings,
     SessionSettings,
     Settings,
-    load_settings,
 )
+from holdfast.application.settings_sources import load_settings
 from holdfast.domain.adaptive_limit import AdaptiveLimit
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.breaker_registry import BreakerRegistry

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from holdfast.application.container import Backend, Container, Model
-from holdfast.application.settings import LoadedSettings, flatten
+from holdfast.application.settings_sources import LoadedSettings, flatten
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
 from holdfast.ports.errors import HoldfastError

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.application.program import Program
-from holdfast.application.settings import LoadedSettings, ScriptedSettings, Settings
+from holdfast.application.settings import ScriptedSettings, Settings
+from holdfast.application.settings_sources import LoadedSettings
 from holdfast.ports.batch import FAILURES_NAME, RESULTS_NAME
 from holdfast.ports.errors import BatchInputError
 

@@ -8,7 +8,8 @@ from dependency_injector import providers
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.application.container import Backend, Container, Model
 from holdfast.application.diagnosis import diagnose
-from holdfast.application.settings import LoadedSettings, RetrievalSettings, SessionSettings, Settings
+from holdfast.application.settings import RetrievalSettings, SessionSettings, Settings
+from holdfast.application.settings_sources import LoadedSettings
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.ports.errors import BackendUnavailableError
 from holdfast.ports.inference import InferenceBackend

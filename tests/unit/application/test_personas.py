@@ -18,7 +18,7 @@ from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.application.container import Backend
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import answer_fingerprint
-from holdfast.application.settings import load_settings
+from holdfast.application.settings_sources import load_settings
 from holdfast.ports.errors import ConfigurationError, RequestError
 from holdfast.ports.events import PersonaChosen, RequestAnswered
 from holdfast.ports.inference import Completion, InferenceBackend, Parameters, Prompt, ResponseFormat

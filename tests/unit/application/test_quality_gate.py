@@ -517,7 +517,7 @@ async def test_schema_given_as_json_in_the_environment_is_taken(
     tmp_path: Any,  # noqa: ANN401 - a path
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from holdfast.application.settings import load_settings  # noqa: PLC0415 - of this test only
+    from holdfast.application.settings_sources import load_settings  # noqa: PLC0415 - of this test only
 
     schema = {"type": "object", "additionalProperties": True}
     given = {"v": {"kind": "json_schema", "json_schema": schema, "action": "mark"}}

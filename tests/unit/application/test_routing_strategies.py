@@ -18,7 +18,8 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.container import Backend, Container, open_container, open_orchestrator
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import answer_fingerprint
-from holdfast.application.settings import GuardSettings, Settings, load_settings
+from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.settings_sources import load_settings
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.retry_policy import RetryPolicy

@@ -16,7 +16,8 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory import MemorySessions
 from holdfast.application.container import Backend
 from holdfast.application.orchestrator import Orchestrator
-from holdfast.application.settings import SessionSettings, load_settings
+from holdfast.application.settings import SessionSettings
+from holdfast.application.settings_sources import load_settings
 from holdfast.ports.errors import (
     BackendRequestError,
     ConfigurationError,

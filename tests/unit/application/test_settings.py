@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from holdfast.application.settings import ExtractiveSettings, ScriptedSettings, Settings, load_settings
+from holdfast.application.settings import ExtractiveSettings, ScriptedSettings, Settings
+from holdfast.application.settings_sources import load_settings
 from holdfast.ports.errors import ConfigurationError
 
 

@@ -1,0 +1,102 @@
+"""What is wrong with a setting, in one line.
+
+Responsibility: turn what pydantic found into `ConfigurationError`.
+Guarantees: a refusal has the dotted path as the user writes it, and its source; that of an unknown key has the nearest
+    valid one.
+Not responsible for: reading settings: see `holdfast.application.settings_sources`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
+from holdfast.application.section import Section
+from holdfast.application.settings import BackendSettings, GuardSettings, Settings, TenantSettings
+from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
+from holdfast.domain.hedge import HedgeConfig
+from holdfast.domain.rate_limit_config import RateLimitConfig
+from holdfast.ports.errors import ConfigurationError
+
+__all__ = ["nearest_name", "refusal", "told_source"]
+
+
+def refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> ConfigurationError:
+    """Return the refusal of the first problem, with the others in its notes.
+
+    Args:
+        problems: at least one.
+        sources: of each setting, by its dotted path.
+    """
+    refusals = [_refusal_of(problem, sources) for problem in problems]
+    for other in refusals[1:]:
+        refusals[0].add_note(str(other))
+    return refusals[0]
+
+
+def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> ConfigurationError:
+    parts = [str(part) for part in problem["loc"]]
+    if _kinds_of(parts[0]) and len(parts) > 2:
+        del parts[2]  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
+        parts.append(cause.path.rpartition(".")[2])
+        message = str(cause).removeprefix(f"{cause.path}: ")
+    elif problem["type"].startswith("union_tag_"):
+        parts.append("kind")
+        kinds = [typing.get_args(kind.model_fields["kind"].annotation)[0] for kind in _kinds_of(parts[0])]
+        message = f"must be {' or '.join(map(repr, kinds))}"
+    elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        *parents, unknown = parts
+        nearest = nearest_name(unknown, _keys_below(parents))
+        return ConfigurationError(
+            f"is not a setting{told_source(sources, parts)}",
+            path=".".join(parts),
+            nearest=".".join([*parents, nearest]) if nearest else None,
+        )
+    else:
+        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+    return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
+
+
+def told_source(sources: Mapping[str, str], parts: list[str]) -> str:
+    """Return where the setting at a path came from, to be put behind a message; nothing if it is a default."""
+    source = sources.get(".".join(parts))
+    return f" ({source})" if source else ""
+
+
+def nearest_name(unknown: str, known: Iterable[str]) -> str | None:
+    """Return which of the known names is most like `unknown`; None if there are none."""
+    return next(iter(difflib.get_close_matches(unknown, list(known), n=1, cutoff=0.0)), None)
+
+
+def _keys_below(parents: list[str]) -> list[str]:
+    rate_limit = RateLimitConfig(requests_per_minute=1.0)
+    everything = Settings(  # with what is off by default
+        adaptive_limit=AdaptiveLimitConfig(),
+        guard=GuardSettings(rate_limit=rate_limit, hedge=HedgeConfig()),
+        tenants={"": TenantSettings(rate_limit=rate_limit)},
+        tenant_rate_limit=rate_limit,
+        personas={"": PersonaSettings(prompt="")},
+    )
+    tree: dict[str, Any] = everything.model_dump()
+    if len(parents) > 1 and (kinds := _kinds_of(parents[0])):
+        tree = {key: tree.get(key) for kind in kinds for key in kind.model_fields}
+        parents = parents[2:]
+    elif len(parents) > 1 and parents[0] in {"tenants", "personas"}:
+        tree = tree[parents[0]][""]
+        parents = parents[2:]
+    for name in parents:
+        tree = tree[name]
+    return list(tree)
+
+
+def _kinds_of(section: str) -> tuple[type[Section], ...]:
+    """Return the kinds that the entries of a section can be of; none for a section without kinds."""
+    kinds = {"backends": BackendSettings, "validators": ValidatorSettings}.get(section)
+    return () if kinds is None else typing.get_args(typing.get_args(kinds)[0])

@@ -1,0 +1,149 @@
+"""Where settings come from.
+
+Responsibility: merge the sources into one validated value, and tell which source each setting came from.
+Guarantees: nothing is read before `load_settings` is called; the last source wins, setting by setting.
+Not responsible for: what is wrong with a setting, in words: see `holdfast.application.settings_refusal`.
+
+Sources, the last one wins: defaults, ``[tool.holdfast]`` in pyproject.toml, holdfast.toml, the environment
+(``HOLDFAST_GUARD__BREAKER__FAILURE_RATIO=0.3``), arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from holdfast.application.settings import Settings
+from holdfast.application.settings_refusal import nearest_name, refusal, told_source
+from holdfast.ports.errors import ConfigurationError
+
+__all__ = ["LoadedSettings", "flatten", "load_settings"]
+
+_PREFIX: Final = "HOLDFAST_"
+_DELIMITER: Final = "__"
+
+
+class _InEnvironment(Settings, BaseSettings):
+    # Only to say how variables are named; it is never made.
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSettings:
+    """Settings, and where each one came from.
+
+    Args:
+        settings: the merged and validated value.
+        sources: the source of every setting that is not a default, by dotted path.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load_settings(folder: Path | None = None, arguments: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Read every source and return the merged settings.
+
+    Args:
+        folder: where pyproject.toml and holdfast.toml are looked for; None for the current folder.
+        arguments: nested settings that win over every other source.
+
+    Raises:
+        ConfigurationError: for the first setting that is wrong; the others are in its notes.
+    """
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, values in _layers(folder if folder is not None else Path(), arguments or {}):
+        merged = _merge(merged, values)
+        sources |= dict.fromkeys((path for path, _ in flatten(values)), source)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise refusal(error.errors(), sources) from error
+    _refuse_switches(merged, settings, sources)
+    return LoadedSettings(settings=settings, sources=sources)
+
+
+def flatten(values: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each setting of a nested mapping as its dotted path and its value."""
+    for key, value in values.items():
+        path = f"{parent}.{key}" if parent else key
+        if _is_section(value):
+            yield from flatten(value, path)
+        else:
+            yield path, value
+
+
+def _refuse_switches(given: Mapping[str, Any], settings: Settings, sources: Mapping[str, str]) -> None:
+    # Text stands for numbers in the environment, so pydantic is lenient, and then takes true for 1.
+    taken = dict(flatten(settings.model_dump()))
+    for path, value in flatten(given):
+        if isinstance(value, bool) and isinstance(taken.get(path), (int, float)) and taken[path] is not value:
+            raise ConfigurationError(
+                f"must be a number, not {value!r}{told_source(sources, path.split('.'))}", path=path
+            )
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if _is_section(below) and _is_section(value) else value
+    return merged
+
+
+def _layers(folder: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "pyproject.toml", _tool_section(_read_toml(folder / "pyproject.toml"))
+    yield "holdfast.toml", _read_toml(folder / "holdfast.toml")
+    yield "environment", _read_environment()
+    yield "arguments", arguments
+
+
+def _tool_section(project: Mapping[str, Any]) -> Mapping[str, Any]:
+    section = project
+    for path in ("tool", "tool.holdfast"):
+        below = section.get(path.rpartition(".")[2], {})
+        if not _is_section(below):
+            raise ConfigurationError(f"must be a table, not {below!r} (pyproject.toml)", path=path)
+        section = below
+    return section
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"is not valid TOML: {error}", path=str(path)) from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", path=str(path)) from error
+
+
+def _read_environment() -> dict[str, Any]:
+    for variable in os.environ:
+        if variable.upper().startswith(_PREFIX):
+            name = variable[len(_PREFIX) :].lower().split(_DELIMITER)[0]
+            if name not in Settings.model_fields:
+                nearest = nearest_name(name, Settings.model_fields)
+                raise ConfigurationError(
+                    "is not a setting (environment)",
+                    path=variable,
+                    nearest=_PREFIX + nearest.upper() if nearest else None,
+                )
+    try:
+        return EnvSettingsSource(_InEnvironment)()
+    except SettingsError as error:
+        raise ConfigurationError(f"{error}; give JSON, or one variable for each key", path=_PREFIX + "*") from error
+
+
+def _is_section(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
