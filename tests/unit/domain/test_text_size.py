@@ -27,7 +27,7 @@ def test_size_of_a_text_that_is_long_enough_is_exact_or_beyond_what_was_asked_fo
 
 
 @pytest.mark.parametrize("text", ["\N{GRINNING FACE}" * 5_000_000, "\N{GRINNING FACE}" * 3_000_000])
-def test_size_of_megabytes_of_emoji_is_found_without_encoding_them(text: str) -> None:
+def test_size_of_megabytes_of_emoji_is_given_up_without_encoding_them(text: str) -> None:
     tracemalloc.start()
     try:
         found = utf8_size_bytes(text, enough_bytes=4_000_000)
@@ -35,5 +35,5 @@ def test_size_of_megabytes_of_emoji_is_found_without_encoding_them(text: str) ->
     finally:
         tracemalloc.stop()
 
-    assert found > 4_000_000
+    assert 4_000_000 < found <= 5_000_000  # given up as soon as it was enough
     assert peak_bytes < 1_000_000
