@@ -203,14 +203,21 @@ class AdmissionCore:
         excess = self._line.exceeded_by(entry)
         if excess is not None:
             self._refuse(entry, "too large", excess, None)
-        wait_s = self._wait.wait_s(self._line.ahead_of(entry, now_s), slots=self._limit.max_in_flight)
-        if wait_s is not None and wait_s > entry.urgency.deadline.remaining_s():
-            self._refuse(entry, "predicted wait", f"the predicted wait of {wait_s:g} s outlasts the deadline", wait_s)
+        self._foresee(entry, now_s)
         leaving = self._line.in_the_way_of(entry)
         if leaving is None:
             self._refuse(entry, "full", "the admission queue is full", self._retry_after_s())
         else:
             self._shed(leaving, "full", "the admission queue is full and more urgent work has come", now_s)
+
+    def _foresee(self, entry: Entry, now_s: float) -> None:
+        remaining_s, slots = entry.urgency.deadline.remaining_s(), self._limit.max_in_flight
+        longest_s = self._wait.wait_s(len(self._line), slots=slots)
+        if longest_s is None or longest_s <= remaining_s:  # no need to find out who exactly would go before it
+            return
+        wait_s = self._wait.wait_s(self._line.ahead_of(entry, now_s), slots=slots)
+        if wait_s is not None and wait_s > remaining_s:
+            self._refuse(entry, "predicted wait", f"the predicted wait of {wait_s:g} s outlasts the deadline", wait_s)
 
     def _tend(self, flow: Flow, now_s: float, *, served: bool) -> None:
         self._tally.notice(flow, now_s)

@@ -85,12 +85,14 @@ class Flow:
 
     Attributes:
         place: its turn among the others; the lowest is next. Set by the lane.
+        backlog: its place among the others by backlog; the highest gives way first. None while it is empty.
         tokens: what its entries cost, together.
         announced: whether anybody was told that it is overloaded.
     """
 
     __slots__ = (
         "announced",
+        "backlog",
         "entries",
         "overload",
         "place",
@@ -112,6 +114,7 @@ class Flow:
         self.entries: list[Entry] = []
         self.tokens = 0
         self.announced = False
+        self.backlog: tuple[float, int] | None = None
 
     @property
     def end_tag(self) -> float:

@@ -21,7 +21,6 @@ weight. The level is the highest that was the lowest of all: where those are who
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from bisect import bisect_left, insort
 from collections import OrderedDict
@@ -29,6 +28,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
+from holdfast.domain.admission_backlog import Backlogs
 from holdfast.domain.admission_config import AdmissionConfig
 from holdfast.domain.admission_flow import Entry, Flow, by_number
 from holdfast.domain.admission_overload import OverloadWatch
@@ -52,12 +52,13 @@ class FairLane:
         flows: the same by tenant, whoever is next first.
     """
 
-    __slots__ = ("_config", "_level", "_orders", "_remembered", "_waiting", "entries", "flows", "priority")
+    __slots__ = ("_backlogs", "_config", "_level", "_orders", "_remembered", "_waiting", "entries", "flows", "priority")
 
     def __init__(self, priority: Priority, config: AdmissionConfig) -> None:
         self.priority = priority
         self.entries: list[Entry] = []
         self.flows: list[Flow] = []
+        self._backlogs = Backlogs()
         self._config = config
         self._waiting: dict[str, Flow] = {}
         self._remembered: OrderedDict[str, float] = OrderedDict()
@@ -88,12 +89,14 @@ class FairLane:
             self._waiting[entry.tenant] = flow
             self._queue(flow)
         flow.add(entry)
+        self._backlogs.update(flow)
         insort(self.entries, entry, key=by_number)
 
     def remove(self, entry: Entry) -> None:
         """Take `entry` out unserved; its tenant is not charged for it."""
         flow = entry.flow
         flow.remove(entry)
+        self._backlogs.update(flow)
         del self.entries[bisect_left(self.entries, entry.number, key=by_number)]
         if not flow.entries:
             del self.flows[self._index(flow)]
@@ -132,26 +135,13 @@ class FairLane:
     def from_last(self, newcomer: Entry | None) -> Iterator[Entry]:
         """Yield the entries and the newcomer to this lane, if any, as they are shed: most backlog for its weight first.
 
-        Complexity: O(tenants), and O(log tenants) for each entry.
+        Complexity: O(log tenants) for each entry that is asked for.
         """
-        tails = [
-            (-flow.end_tag, -flow.place[1], flow.from_last(), flow.weight)
-            for flow in self.flows
-            if newcomer is None or flow.tenant != newcomer.tenant
-        ]
-        if newcomer is not None:
-            own, weight = self._waiting.get(newcomer.tenant), self._weight(newcomer.tenant)
-            end_tag = (self._tag_on_arrival(newcomer) if own is None else own.end_tag) + newcomer.tokens / weight
-            tails.append((-end_tag, -next(self._orders), _with_newcomer(own, newcomer), weight))
-        heapq.heapify(tails)
-        while tails:
-            end_tag, order, tail, weight = tails[0]
-            entry = next(tail, None)
-            if entry is None:
-                heapq.heappop(tails)
-            else:
-                yield entry
-                heapq.heapreplace(tails, (end_tag + entry.tokens / weight, order, tail, weight))
+        if newcomer is None:
+            return self._backlogs.from_last(None, None, tag=0.0, weight=1.0)
+        own = self._waiting.get(newcomer.tenant)
+        tag = self._tag_on_arrival(newcomer) if own is None else own.end_tag
+        return self._backlogs.from_last(newcomer, own, tag=tag, weight=self._weight(newcomer.tenant))
 
     def _weight(self, tenant: str) -> float:
         return self._config.weights.get(tenant, 1.0)
@@ -174,14 +164,6 @@ class FairLane:
         self._remembered[flow.tenant] = flow.tag
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
-
-
-def _with_newcomer(own: Flow | None, newcomer: Entry) -> Iterator[Entry]:
-    if own is None:
-        return iter((newcomer,))
-    if own.newest_first:
-        return itertools.chain(own.from_last(), (newcomer,))
-    return itertools.chain((newcomer,), own.from_last())
 
 
 _by_place = attrgetter("place")

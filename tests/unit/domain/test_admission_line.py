@@ -332,7 +332,7 @@ def test_in_the_way_of_a_large_entry_are_the_largest_backlogs_in_turn() -> None:
     leaving = queue.in_the_way_of(arrive(queue, tenant="new", size_bytes=3))
 
     assert leaving is not None
-    assert [entry.tenant for entry in leaving] == ["a", "b", "a"]
+    assert [entry.tenant for entry in leaving] == ["a", "a", "b"]
 
 
 def test_in_the_way_of_an_entry_of_many_tokens_are_as_many_as_these_take() -> None:
