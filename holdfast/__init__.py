@@ -28,10 +28,11 @@ from holdfast.ports.outcome import Outcome
 from holdfast.ports.service import Priority, Reply, Request
 
 if TYPE_CHECKING:
-    from holdfast.application.container import Container, open_container, open_orchestrator
+    from holdfast.application.container import Container
     from holdfast.application.orchestrator import Orchestrator
     from holdfast.application.settings import Settings
     from holdfast.application.settings_sources import load_settings
+    from holdfast.application.wiring import open_container, open_orchestrator
 
 __all__ = [
     "AdmissionConfig",
@@ -83,8 +84,8 @@ _ASSEMBLED = {
     "Orchestrator": "holdfast.application.orchestrator",
     "Settings": "holdfast.application.settings",
     "load_settings": "holdfast.application.settings_sources",
-    "open_container": "holdfast.application.container",
-    "open_orchestrator": "holdfast.application.container",
+    "open_container": "holdfast.application.wiring",
+    "open_orchestrator": "holdfast.application.wiring",
 }
 
 if not TYPE_CHECKING:  # a checker that sees it takes any name for one of ours

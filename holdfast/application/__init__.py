@@ -2,7 +2,7 @@
 
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
-from holdfast.application.container import Backend, Container, Model, open_container, open_orchestrator
+from holdfast.application.container import Backend, Container, Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import Program
 from holdfast.application.prompt_settings import (
@@ -23,6 +23,7 @@ from holdfast.application.settings import (
     TenantSettings,
 )
 from holdfast.application.settings_sources import LoadedSettings, load_settings
+from holdfast.application.wiring import open_container, open_orchestrator
 
 __all__ = [
     "Backend",

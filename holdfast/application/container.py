@@ -1,18 +1,15 @@
-"""Wiring: which adapter stands behind each port.
+"""Which adapter stands behind each port.
 
-Responsibility: build every part once, from settings, and put the parts together into an orchestrator.
-Guarantees: each provider is a port, so a test replaces one in one line
-    (``container.clock.override(providers.Object(fake))``); it is asked while opening, never while requests run; an
-    adapter's module is imported only when its provider is called.
-Not responsible for: the order of the stages: see `holdfast.application.orchestrator`.
+Responsibility: one provider for each port, which makes the adapter that the settings choose.
+Guarantees: a test replaces an adapter in one line (``container.clock.override(providers.Object(fake))``); an adapter's
+    module is imported only when its provider is called.
+Not responsible for: putting the parts together: see `holdfast.application.wiring`.
 """
 
 from __future__ import annotations
 
 import random
-import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -24,15 +21,7 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.system.memory import SystemMemory
-from holdfast.application.consistency import check_consistency, check_time_to_load
-from holdfast.application.finishing import Finishing
-from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
-from holdfast.application.persona_desk import PersonaDesk
-from holdfast.application.pipeline import Pipeline
-from holdfast.application.prompt_settings import make_book, make_rules
-from holdfast.application.reception import DoorConfig, Reception
-from holdfast.application.route import Route
-from holdfast.application.routing import FallbackRouter
+from holdfast.application.prompt_settings import make_rules
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
@@ -41,46 +30,20 @@ from holdfast.application.settings import (
     SessionSettings,
     Settings,
 )
-from holdfast.application.settings_sources import load_settings
-from holdfast.domain.adaptive_limit import AdaptiveLimit
-from holdfast.domain.admission import AdmissionQueue
-from holdfast.domain.breaker_registry import BreakerRegistry
-from holdfast.domain.circuit_breaker import CircuitBreaker
-from holdfast.domain.concurrency_limit import ConcurrencyLimit
-from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.event_hub import EventHub
-from holdfast.domain.hedge import Hedge, HedgeConfig
-from holdfast.domain.host_guard import HostGuard
-from holdfast.domain.memory_ceiling import MemoryCeiling
-from holdfast.domain.model_slot import ModelSlots
-from holdfast.domain.output_judge import OutputJudge, OutputRule
-from holdfast.domain.pool import AsyncResourcePool
-from holdfast.domain.quality_gate import QualityGate
-from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.rate_trip_policy import RateTripPolicy
-from holdfast.domain.retry import Retry
-from holdfast.domain.retry_budget import RetryBudget
-from holdfast.domain.route_choice import RouteChoice
-from holdfast.domain.session_keeper import SessionKeeper
-from holdfast.domain.slotted_backend import SlottedBackend
-from holdfast.domain.stream_sharing import SharedStreams
-from holdfast.domain.stream_timeout import StreamTimeout
-from holdfast.domain.tenant_limits import TenantLimits
-from holdfast.domain.timeout import Timeout
-from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
-from holdfast.ports.model import HostMemory, ModelLoader
+from holdfast.ports.model import ModelLoader
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
-from holdfast.ports.service import Reply
 from holdfast.ports.session import SessionStore
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "Model", "open_container", "open_orchestrator"]
+__all__ = ["Backend", "Container", "Model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,16 +106,6 @@ def _backend(
             assert_never(chosen)
 
 
-def _provider(backend: Backend | Model, slots: ModelSlots) -> ResourceProvider[InferenceBackend]:
-    match backend:
-        case Backend():
-            return backend.provider
-        case Model():
-            return SharedBackendProvider(SlottedBackend(backend.loader, slots))
-        case _:
-            assert_never(backend)
-
-
 def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyncContextManager[SessionStore]:
     if settings.database is None:
         return nullcontext(MemorySessions(clock=clock))
@@ -213,187 +166,3 @@ class Container(containers.DeclarativeContainer):
     output_rules = providers.Factory(make_rules, settings.provided.validators)
     journal = providers.Factory(_open_journal)
     writer = providers.Factory(AtomicFileWriter, clock=clock)
-
-
-@asynccontextmanager
-async def open_orchestrator(
-    settings: Settings | None = None,
-    *,
-    backends: Mapping[str, InferenceBackend] | None = None,
-    models: Mapping[str, ModelLoader] | None = None,
-    event_sinks: Sequence[EventSink] = (),
-) -> AsyncGenerator[Orchestrator]:
-    """Open everything that a request meets, and close it again in reverse order.
-
-    Args:
-        settings: what to build; None reads the usual sources.
-        backends: your own backends by name, in the order in which they are tried, in place of those in the settings.
-            Each serves concurrent calls, and is guarded by ``settings.guard``.
-        models: your own backends that have to be loaded first, by name, tried after `backends` and likewise in place of
-            those in the settings. ``settings.models`` says how many of them are in memory at once.
-        event_sinks: your own, told of every event besides those in the settings.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-
-    Cancellation: on the way out, running requests are cancelled and every resource is closed.
-    """
-    chosen = load_settings().settings if settings is None else settings
-    container = Container(settings=providers.Object(chosen))
-    if backends is not None or models is not None:
-        own = _own(backends or {}, models or {}, chosen.guard)
-        container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
-    if event_sinks:
-        every = providers.Object((*container.event_sinks(), *event_sinks))
-        container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
-def _own(
-    backends: Mapping[str, InferenceBackend], models: Mapping[str, ModelLoader], guard: GuardSettings
-) -> dict[str, Backend | Model]:
-    require(bool(backends or models), "give at least one backend", path="backends")
-    twice = sorted(backends.keys() & models.keys())
-    require(not twice, f"{twice} are names in backends as well; give each one name", path="models")
-    own: dict[str, Backend | Model] = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=guard) for name, backend in backends.items()
-    }
-    return own | {name: Model(loader=loader, guard=guard) for name, loader in models.items()}
-
-
-@asynccontextmanager
-async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
-    """Open the orchestrator that `container` describes, as `open_orchestrator` does.
-
-    For those who replace a port: override its provider first.
-    """
-    settings: Settings = container.settings()
-    clock: Clock = container.clock()
-    chance: Callable[[], float] = container.random()
-    events: EventHub = container.events()
-    backends: Mapping[str, Backend | Model] = container.backends()
-    check_consistency(settings, backends=backends)
-    if any(isinstance(backend, Model) and backend.guard is settings.guard for backend in backends.values()):
-        check_time_to_load(settings.guard, settings.models, path="guard")
-    memory: HostMemory = container.host_memory()
-    book = make_book(settings.prompts, settings.personas)
-    rules: Sequence[OutputRule] = container.output_rules()
-
-    budgets = {name: RetryBudget(backend.guard.retry_budget, clock=clock) for name, backend in backends.items()}
-
-    def make_breaker(name: str) -> CircuitBreaker:
-        guard = backends[name].guard
-        policy = container.trip_policy(name, guard)
-        return CircuitBreaker(name, guard.breaker, clock=clock, random=chance, trip_policy=policy, events=events)
-
-    def make_rate_limit(name: str, config: RateLimitConfig | None) -> RateLimit | None:
-        return None if config is None else RateLimit(f"backend {name!r}", config, clock=clock, events=events)
-
-    def make_hedge(name: str, config: HedgeConfig | None) -> Hedge | None:
-        return None if config is None else Hedge(name, config, budget=budgets[name], clock=clock, events=events)
-
-    async with AsyncExitStack() as stack:
-        retriever = await stack.enter_async_context(container.retriever())
-        models = await stack.enter_async_context(
-            ModelSlots(settings.models, guard=HostGuard(memory, settings.host_guard), clock=clock, events=events)
-        )
-        breakers = BreakerRegistry(make_breaker)
-        routes = [
-            Route(
-                retry=Retry(
-                    container.retry_strategy(name, backend.guard),
-                    clock=clock,
-                    random=chance,
-                    budget=budgets[name],
-                    events=events,
-                    name=name,
-                ),
-                hedge=make_hedge(name, backend.guard.hedge),
-                budget=budgets[name],
-                breaker=breakers.get(name),
-                rate_limit=make_rate_limit(name, backend.guard.rate_limit),
-                timeout=Timeout(backend.guard.attempt_timeout_s),
-                stream_timeout=StreamTimeout(
-                    first_s=backend.guard.attempt_timeout_s, idle_s=backend.guard.stream_idle_timeout_s
-                ),
-                pool=await stack.enter_async_context(
-                    AsyncResourcePool(
-                        name,
-                        _provider(backend, models),
-                        backend.guard.pool,
-                        clock=clock,
-                        random=chance,
-                        events=events,
-                    )
-                ),
-            )
-            for name, backend in backends.items()
-        ]
-        deduplicator = await stack.enter_async_context(
-            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
-        )
-        streams = await stack.enter_async_context(
-            SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
-        )
-        router = FallbackRouter(
-            routes, choice=RouteChoice(list(backends), settings.routing, clock=clock, random=chance), events=events
-        )
-        admission = AdmissionQueue(
-            settings.admission,
-            limit=ConcurrencyLimit(settings.max_in_flight),
-            clock=clock,
-            adaptive=(
-                None if settings.adaptive_limit is None else AdaptiveLimit(settings.adaptive_limit, events=events)
-            ),
-            events=events,
-        )
-        tenants = TenantLimits(
-            settings.tenant_rate_limit,
-            {name: tenant.rate_limit for name, tenant in settings.tenants.items()},
-            clock=clock,
-            events=events,
-        )
-        sessions = SessionKeeper(
-            await stack.enter_async_context(container.session_store()),
-            settings.sessions,
-            make_token=secrets.token_urlsafe,
-            events=events,
-        )
-        ceiling = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
-        ceiling.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
-        if settings.sessions.database is None:
-            ceiling.add_holder("sessions", lambda: sessions.size_bytes)
-        reserved = {name: persona.validators for name, persona in settings.personas.items()}
-        finishing = Finishing(QualityGate(OutputJudge(rules, reserved=reserved), events=events) if rules else None)
-        pipeline = Pipeline(
-            router=router,
-            retriever=retriever,
-            tenants=tenants,
-            admission=admission,
-            sessions=sessions,
-            finishing=finishing,
-            max_passages=settings.retrieval.limit,
-            instance=secrets.token_hex(8),
-            clock=clock,
-        )
-        yield Orchestrator(
-            pipeline=pipeline,
-            router=router,
-            tenants=tenants,
-            admission=admission,
-            deduplicator=deduplicator,
-            streams=streams,
-            reception=Reception(
-                DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes),
-                memory=ceiling,
-                clock=clock,
-                events=events,
-            ),
-            personas=PersonaDesk(book, events=events),
-            sessions=sessions,
-            memory=ceiling,
-            models=models,
-            events=events,
-            clock=clock,
-        )

@@ -5,7 +5,7 @@ Responsibility: door → session → personas and commands → deduplicate → t
 Guarantees: the deadline is set once, at the door, and holds for everything behind it; identical requests share one
     flight; a duplicate takes no admission slot; after any cancellation every count is back where it was.
 Not responsible for: the stages in between: see `holdfast.application.pipeline`; building the parts: see
-    `holdfast.application.container`.
+    `holdfast.application.wiring`.
 """
 
 from __future__ import annotations

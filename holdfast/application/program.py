@@ -17,10 +17,11 @@ from dependency_injector import providers
 
 from holdfast.application.batch import BatchRunner
 from holdfast.application.consistency import check_consistency
-from holdfast.application.container import Container, open_container
+from holdfast.application.container import Container
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings
+from holdfast.application.wiring import open_container
 from holdfast.ports.application import Application, Diagnosis
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Service

@@ -15,9 +15,10 @@ from dependency_injector import providers
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
 from holdfast.adapters.memory.host_memory import FixedHostMemory
-from holdfast.application.container import Backend, Container, Model, open_container
+from holdfast.application.container import Backend, Container, Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
+from holdfast.application.wiring import open_container
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError, HoldfastError
 from holdfast.ports.inference import Completion, InferenceBackend, Message, Prompt, Role, Usage
 from holdfast.ports.retrieval import Passage, Retriever

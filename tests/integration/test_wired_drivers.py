@@ -10,8 +10,9 @@ from dependency_injector import providers
 from holdfast.adapters.inference import Answer, Fault, ScriptedBackend, SharedBackendProvider, in_turn
 from holdfast.adapters.pybreaker import PybreakerTripPolicy
 from holdfast.adapters.tenacity import TenacityStrategy
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.ports.errors import BackendUnavailableError, BreakerOpenError
 from holdfast.ports.inference import Message, Role

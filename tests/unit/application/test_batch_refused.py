@@ -18,9 +18,10 @@ from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.batch import BatchReport, BatchStatus

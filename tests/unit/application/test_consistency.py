@@ -9,10 +9,11 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.application.consistency import check_consistency
-from holdfast.application.container import Container, open_container
+from holdfast.application.container import Container
 from holdfast.application.program import Program
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings
+from holdfast.application.wiring import open_container
 from holdfast.ports.errors import ConfigurationError
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [

@@ -8,7 +8,7 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.memory import MemoryRetriever
-from holdfast.application.container import Container, open_container, open_orchestrator
+from holdfast.application.container import Container
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
@@ -16,6 +16,7 @@ from holdfast.application.settings import (
     ScriptedSettings,
     Settings,
 )
+from holdfast.application.wiring import open_container, open_orchestrator
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.errors import (

@@ -14,10 +14,11 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container, open_container, open_orchestrator
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import load_settings
+from holdfast.application.wiring import open_container, open_orchestrator
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.event_hub import EventConfig

@@ -8,8 +8,9 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.inference import Answer, Fault, ScriptedBackend, SharedBackendProvider, in_turn
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.errors import BackendUnavailableError
 from holdfast.ports.inference import Message, Role

@@ -13,9 +13,10 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig

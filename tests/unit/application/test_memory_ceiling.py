@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from holdfast.application.container import open_orchestrator
 from holdfast.application.settings import SessionSettings, Settings
+from holdfast.application.wiring import open_orchestrator
 from holdfast.domain.memory_ceiling import charge_bytes
 from holdfast.ports.errors import MemoryCeilingError
 from holdfast.ports.events import MemoryFreed, MemoryRefused

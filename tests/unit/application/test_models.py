@@ -13,9 +13,10 @@ from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import ScriptedBackend
-from holdfast.application.container import Backend, Container, Model, open_container, open_orchestrator
+from holdfast.application.container import Backend, Container, Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
+from holdfast.application.wiring import open_container, open_orchestrator
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig

@@ -12,9 +12,10 @@ from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import Pieces, ScriptedBackend, Step, in_turn
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings, TenantSettings
+from holdfast.application.wiring import open_container
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
 from holdfast.domain.hedge import HedgeConfig

@@ -15,11 +15,12 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container, open_container, open_orchestrator
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import answer_fingerprint
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import load_settings
+from holdfast.application.wiring import open_container, open_orchestrator
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.retry_policy import RetryPolicy

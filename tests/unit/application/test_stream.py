@@ -12,9 +12,10 @@ from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import Answer, Fault, Hang, Pieces, ScriptedBackend, Step, in_turn
-from holdfast.application.container import Backend, Container, open_container
+from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy

@@ -1,0 +1,275 @@
+"""Putting the parts together.
+
+Responsibility: build every part once and open what has to be opened, in order; close it again in reverse.
+Guarantees: the container is asked while opening, never while requests run; settings that contradict each other are
+    refused before anything is opened.
+Not responsible for: which adapter is chosen: see `holdfast.application.container`; the order of the stages: see
+    `holdfast.application.orchestrator` and `holdfast.application.pipeline`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import assert_never
+
+from dependency_injector import providers
+
+from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.application.consistency import check_consistency, check_time_to_load
+from holdfast.application.container import Backend, Container, Model
+from holdfast.application.finishing import Finishing
+from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
+from holdfast.application.persona_desk import PersonaDesk
+from holdfast.application.pipeline import Pipeline
+from holdfast.application.prompt_settings import make_book
+from holdfast.application.reception import DoorConfig, Reception
+from holdfast.application.route import Route
+from holdfast.application.routing import FallbackRouter
+from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.settings_sources import load_settings
+from holdfast.domain.adaptive_limit import AdaptiveLimit
+from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.breaker_registry import BreakerRegistry
+from holdfast.domain.circuit_breaker import CircuitBreaker
+from holdfast.domain.concurrency_limit import ConcurrencyLimit
+from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.event_hub import EventHub
+from holdfast.domain.hedge import Hedge
+from holdfast.domain.host_guard import HostGuard
+from holdfast.domain.memory_ceiling import MemoryCeiling
+from holdfast.domain.model_slot import ModelSlots
+from holdfast.domain.output_judge import OutputJudge, OutputRule
+from holdfast.domain.pool import AsyncResourcePool
+from holdfast.domain.quality_gate import QualityGate
+from holdfast.domain.rate_limit import RateLimit
+from holdfast.domain.retry import Retry
+from holdfast.domain.retry_budget import RetryBudget
+from holdfast.domain.route_choice import RouteChoice
+from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.slotted_backend import SlottedBackend
+from holdfast.domain.stream_sharing import SharedStreams
+from holdfast.domain.stream_timeout import StreamTimeout
+from holdfast.domain.tenant_limits import TenantLimits
+from holdfast.domain.timeout import Timeout
+from holdfast.domain.validation import require
+from holdfast.ports.clock import Clock
+from holdfast.ports.events import EventSink
+from holdfast.ports.inference import InferenceBackend
+from holdfast.ports.model import ModelLoader
+from holdfast.ports.resource import ResourceProvider
+from holdfast.ports.service import Reply
+
+__all__ = ["open_container", "open_orchestrator"]
+
+
+@asynccontextmanager
+async def open_orchestrator(
+    settings: Settings | None = None,
+    *,
+    backends: Mapping[str, InferenceBackend] | None = None,
+    models: Mapping[str, ModelLoader] | None = None,
+    event_sinks: Sequence[EventSink] = (),
+) -> AsyncGenerator[Orchestrator]:
+    """Open everything that a request meets, and close it again in reverse order.
+
+    Args:
+        settings: what to build; None reads the usual sources.
+        backends: your own backends by name, in the order in which they are tried, in place of those in the settings.
+            Each serves concurrent calls, and is guarded by ``settings.guard``.
+        models: your own backends that have to be loaded first, by name, tried after `backends` and likewise in place of
+            those in the settings. ``settings.models`` says how many of them are in memory at once.
+        event_sinks: your own, told of every event besides those in the settings.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+
+    Cancellation: on the way out, running requests are cancelled and every resource is closed.
+    """
+    chosen = load_settings().settings if settings is None else settings
+    container = Container(settings=providers.Object(chosen))
+    if backends is not None or models is not None:
+        own = _own(backends or {}, models or {}, chosen.guard)
+        container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
+    if event_sinks:
+        every = providers.Object((*container.event_sinks(), *event_sinks))
+        container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
+    async with open_container(container) as orchestrator:
+        yield orchestrator
+
+
+def _own(
+    backends: Mapping[str, InferenceBackend], models: Mapping[str, ModelLoader], guard: GuardSettings
+) -> dict[str, Backend | Model]:
+    require(bool(backends or models), "give at least one backend", path="backends")
+    twice = sorted(backends.keys() & models.keys())
+    require(not twice, f"{twice} are names in backends as well; give each one name", path="models")
+    own: dict[str, Backend | Model] = {
+        name: Backend(provider=SharedBackendProvider(backend), guard=guard) for name, backend in backends.items()
+    }
+    return own | {name: Model(loader=loader, guard=guard) for name, loader in models.items()}
+
+
+@asynccontextmanager
+async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
+    """Open the orchestrator that `container` describes, as `open_orchestrator` does.
+
+    For those who replace a port: override its provider first.
+    """
+    parts = _Parts(container)
+    settings, clock, events = parts.settings, parts.clock, parts.events
+    async with AsyncExitStack() as stack:
+        retriever = await stack.enter_async_context(container.retriever())
+        models = await stack.enter_async_context(parts.model_slots())
+        router = await parts.open_router(stack, models)
+        deduplicator = await stack.enter_async_context(
+            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
+        )
+        streams = await stack.enter_async_context(
+            SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
+        )
+        store = await stack.enter_async_context(container.session_store())
+        sessions = SessionKeeper(store, settings.sessions, make_token=secrets.token_urlsafe, events=events)
+        memory = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
+        memory.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
+        if settings.sessions.database is None:
+            memory.add_holder("sessions", lambda: sessions.size_bytes)
+        admission, tenants = parts.admission(), parts.tenants()
+        pipeline = Pipeline(
+            router=router,
+            retriever=retriever,
+            tenants=tenants,
+            admission=admission,
+            sessions=sessions,
+            finishing=parts.finishing(),
+            max_passages=settings.retrieval.limit,
+            instance=secrets.token_hex(8),
+            clock=clock,
+        )
+        door = DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes)
+        yield Orchestrator(
+            pipeline=pipeline,
+            router=router,
+            tenants=tenants,
+            admission=admission,
+            deduplicator=deduplicator,
+            streams=streams,
+            reception=Reception(door, memory=memory, clock=clock, events=events),
+            personas=PersonaDesk(parts.book, events=events),
+            sessions=sessions,
+            memory=memory,
+            models=models,
+            events=events,
+            clock=clock,
+        )
+
+
+class _Parts:
+    """Makes the parts of one orchestrator.
+
+    Args:
+        container: asked at once for what is checked before anything is opened.
+
+    Raises:
+        ConfigurationError: settings contradict each other.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self.settings: Settings = container.settings()
+        self.clock: Clock = container.clock()
+        self.events: EventHub = container.events()
+        self._container = container
+        self._random: Callable[[], float] = container.random()
+        self._backends: Mapping[str, Backend | Model] = container.backends()
+        check_consistency(self.settings, backends=self._backends)
+        common = self.settings.guard
+        if any(isinstance(backend, Model) and backend.guard is common for backend in self._backends.values()):
+            check_time_to_load(common, self.settings.models, path="guard")
+        self.book = make_book(self.settings.prompts, self.settings.personas)
+        self._rules: Sequence[OutputRule] = container.output_rules()
+
+    def model_slots(self) -> ModelSlots:
+        settings = self.settings
+        guard = HostGuard(self._container.host_memory(), settings.host_guard)
+        return ModelSlots(settings.models, guard=guard, clock=self.clock, events=self.events)
+
+    async def open_router(self, stack: AsyncExitStack, models: ModelSlots) -> FallbackRouter:
+        breakers = BreakerRegistry(self._breaker)
+        routes: list[Route] = []
+        for name, backend in self._backends.items():
+            pool = AsyncResourcePool(
+                name,
+                _provider(backend, models),
+                backend.guard.pool,
+                clock=self.clock,
+                random=self._random,
+                events=self.events,
+            )
+            await stack.enter_async_context(pool)
+            routes.append(self._route(name, backend.guard, breakers.get(name), pool))
+        choice = RouteChoice(list(self._backends), self.settings.routing, clock=self.clock, random=self._random)
+        return FallbackRouter(routes, choice=choice, events=self.events)
+
+    def admission(self) -> AdmissionQueue:
+        adaptive = self.settings.adaptive_limit
+        return AdmissionQueue(
+            self.settings.admission,
+            limit=ConcurrencyLimit(self.settings.max_in_flight),
+            clock=self.clock,
+            adaptive=None if adaptive is None else AdaptiveLimit(adaptive, events=self.events),
+            events=self.events,
+        )
+
+    def tenants(self) -> TenantLimits:
+        named = {name: tenant.rate_limit for name, tenant in self.settings.tenants.items()}
+        return TenantLimits(self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events)
+
+    def finishing(self) -> Finishing:
+        reserved = {name: persona.validators for name, persona in self.settings.personas.items()}
+        judge = OutputJudge(self._rules, reserved=reserved)
+        return Finishing(QualityGate(judge, events=self.events) if self._rules else None)
+
+    def _route(
+        self, name: str, guard: GuardSettings, breaker: CircuitBreaker, pool: AsyncResourcePool[InferenceBackend]
+    ) -> Route:
+        clock, events = self.clock, self.events
+        budget = RetryBudget(guard.retry_budget, clock=clock)
+        return Route(
+            retry=Retry(
+                self._container.retry_strategy(name, guard),
+                clock=clock,
+                random=self._random,
+                budget=budget,
+                events=events,
+                name=name,
+            ),
+            hedge=None if guard.hedge is None else Hedge(name, guard.hedge, budget=budget, clock=clock, events=events),
+            budget=budget,
+            breaker=breaker,
+            rate_limit=(
+                None
+                if guard.rate_limit is None
+                else RateLimit(f"backend {name!r}", guard.rate_limit, clock=clock, events=events)
+            ),
+            timeout=Timeout(guard.attempt_timeout_s),
+            stream_timeout=StreamTimeout(first_s=guard.attempt_timeout_s, idle_s=guard.stream_idle_timeout_s),
+            pool=pool,
+        )
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        guard = self._backends[name].guard
+        policy = self._container.trip_policy(name, guard)
+        return CircuitBreaker(
+            name, guard.breaker, clock=self.clock, random=self._random, trip_policy=policy, events=self.events
+        )
+
+
+def _provider(backend: Backend | Model, slots: ModelSlots) -> ResourceProvider[InferenceBackend]:
+    match backend:
+        case Backend():
+            return backend.provider
+        case Model():
+            return SharedBackendProvider(SlottedBackend(backend.loader, slots))
+        case _:
+            assert_never(backend)
