@@ -13,6 +13,7 @@ from holdfast.application.settings import GuardSettings, ScriptedSettings, Setti
 from holdfast.domain.memory_ceiling import charge_bytes
 from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.route_choice import check_weights
+from holdfast.domain.token_estimate import estimate_text_tokens
 from holdfast.domain.validation import require
 
 __all__ = ["check_consistency", "check_time_to_load"]
@@ -34,6 +35,14 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         f"{settings.max_request_bytes}, that goes on with a session of sessions.max_bytes, "
         f"{settings.sessions.max_bytes}; raise one or lower the others",
         path="admission.max_bytes",
+    )
+    largest_tokens = estimate_text_tokens(settings.max_request_bytes + settings.sessions.max_bytes)
+    require(
+        settings.admission.max_tokens >= largest_tokens,
+        f"{settings.admission.max_tokens} tokens have no room for the {largest_tokens} or so of a request of "
+        f"max_request_bytes, {settings.max_request_bytes}, that goes on with a session of sessions.max_bytes, "
+        f"{settings.sessions.max_bytes}; raise one or lower the others",
+        path="admission.max_tokens",
     )
     _check_memory(settings)
     _check_guard(settings.guard, "guard")

@@ -23,8 +23,8 @@ class AdmissionConfig:
     Args:
         max_waiting: entries that may wait, of all tenants together; default 1000, unmeasured.
         max_bytes: bytes of the entries that wait, together; default 64 MiB, unmeasured.
-        max_tokens: estimated tokens of the entries that wait, together; default 4,000,000, which is 4,000 for each of
-            1000 entries; unmeasured.
+        max_tokens: estimated tokens of the entries that wait, together; default 20,000,000, which is about what
+            `max_bytes` of text are, with the answers; unmeasured.
         ageing_s: seconds of waiting that are worth one level of priority: bulk work, four levels below critical, goes
             before critical work that comes more than four times as long after it; default 5 s, unmeasured.
         weights: share of each tenant beside others that wait at the same priority, by name; 1 for those not named.
@@ -42,7 +42,7 @@ class AdmissionConfig:
 
     max_waiting: int = 1000
     max_bytes: int = 64 * 1024 * 1024
-    max_tokens: int = 4_000_000
+    max_tokens: int = 20_000_000
     ageing_s: float = 5.0
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     burst_tokens: int = 65_536

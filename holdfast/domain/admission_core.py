@@ -206,7 +206,8 @@ class AdmissionCore:
         self._foresee(entry, now_s)
         leaving = self._line.in_the_way_of(entry)
         if leaving is None:
-            self._refuse(entry, "full", "the admission queue is full", self._retry_after_s())
+            lack = self._line.lack_for(entry)
+            self._refuse(entry, "full", f"the admission queue {lack}", self._retry_after_s())
         else:
             self._shed(leaving, "full", "the admission queue is full and more urgent work has come", now_s)
 

@@ -133,6 +133,15 @@ class AdmissionLine:
             return f"{newcomer.tokens} tokens are more than may wait, {config.max_tokens}"
         return None
 
+    def lack_for(self, newcomer: Entry) -> str:
+        """Return what there is too little of for `newcomer`, in words."""
+        config = self._config
+        if self.size_bytes + newcomer.size_bytes > config.max_bytes:
+            return f"has no room for {newcomer.size_bytes} more bytes"
+        if self.tokens + newcomer.tokens > config.max_tokens:
+            return f"has no room for {newcomer.tokens} more tokens"
+        return "is full"
+
     def in_the_way_of(self, newcomer: Entry) -> list[Entry] | None:
         """Return who must leave so that `newcomer` fits, the first to go first; None if it would be among them.
 

@@ -163,7 +163,7 @@ class RequestExpired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverloadBegan(Event):
-    """A tenant's line at one priority has not been empty for so long that its newest request now goes first."""
+    """More comes into a tenant's line at one priority than is served, so its newest request now goes first."""
 
     tenant: str
     priority: Priority

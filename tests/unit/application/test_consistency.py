@@ -19,6 +19,8 @@ from holdfast.ports.errors import ConfigurationError
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
     ({"sessions": {"max_bytes": 64 * 1024 * 1024}}, "admission.max_bytes", "sessions.max_bytes"),
+    ({"admission": {"max_tokens": 2_000_000}}, "admission.max_tokens", "max_request_bytes"),
+    ({"admission": {"max_tokens": 2_000_000}}, "admission.max_tokens", "sessions.max_bytes"),
     ({"max_memory_bytes": 1024 * 1024}, "max_memory_bytes", "max_request_bytes"),
     ({"max_memory_bytes": 512 * 1024 * 1024}, "max_memory_bytes", "sessions.max_total_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),

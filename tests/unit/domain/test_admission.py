@@ -41,7 +41,7 @@ def test_config_by_default_lets_a_thousand_entries_of_64_mebibytes_wait() -> Non
     config = AdmissionConfig()
 
     assert (config.max_waiting, config.max_bytes, config.ageing_s) == (1000, 67_108_864, 5.0)
-    assert (config.max_tokens, config.weights, config.burst_tokens) == (4_000_000, {}, 65_536)
+    assert (config.max_tokens, config.weights, config.burst_tokens) == (20_000_000, {}, 65_536)
     assert (config.overload_after_s, config.overload_timeout_s) == (10.0, 5.0)
 
 

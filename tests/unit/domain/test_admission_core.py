@@ -289,6 +289,21 @@ def test_offer_to_a_full_line_that_is_no_more_urgent_is_refused() -> None:
     assert (desk.statistics.refused, desk.statistics.waiting) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("size_bytes", "tokens", "lack"), [(6, 1, "no room for 6 more bytes"), (1, 7, "no room for 7 more tokens")]
+)
+def test_offer_that_exceeds_bytes_or_tokens_is_refused_with_what_there_is_too_little_of(
+    size_bytes: int, tokens: int, lack: str
+) -> None:
+    desk = Desk(max_bytes=10, max_tokens=10)
+    desk.grant()
+    desk.wait(size_bytes=5, tokens=5)
+    with pytest.raises(BackpressureError) as raised:
+        desk.offer(size_bytes=size_bytes, tokens=tokens)
+
+    assert raised.value.reason == f"the admission queue has {lack}"
+
+
 def test_offer_to_a_full_line_that_is_more_urgent_sheds_the_lowest_and_newest() -> None:
     desk = Desk(max_waiting=3)
     desk.grant()
