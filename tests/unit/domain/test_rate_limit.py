@@ -114,6 +114,15 @@ def test_more_than_a_burst_can_hold_is_refused_for_good_with_the_most_that_can()
     assert "ask for less" in str(error)
 
 
+def test_as_much_as_a_burst_can_hold_is_refused_for_a_time_only() -> None:
+    rated = limit(tokens=1000)
+    rated.reserve(1)
+    error = refused(rated, 1000)
+
+    assert error.most is None
+    assert error.retry_after_s == pytest.approx(0.06)
+
+
 def test_rate_of_less_than_one_request_a_minute_still_lets_one_through() -> None:
     clock = ManualClock()
     rated = limit(requests=0.5, clock=clock)
