@@ -15,7 +15,7 @@ from holdfast.ports.events import MemoryFreed, MemoryRefused
 from holdfast.ports.inference import Message, Role
 from holdfast.ports.service import Disposition, Request
 from holdfast.testing import sweep_cancellation
-from tests.unit.application.test_orchestrator import Answering, assert_nothing_is_held, opened
+from tests.fakes.service import Answering, assert_nothing_is_held, opened, told
 
 pytestmark = pytest.mark.anyio
 
@@ -46,12 +46,12 @@ async def test_submit_that_does_not_fit_into_memory_is_refused_until_another_has
             full = orchestrator.health().memory
         await orchestrator.submit(ask(3))
         after = orchestrator.health()
-        events = [recorded.event for recorded in orchestrator.events]
+        refusals = told(orchestrator, MemoryRefused)
 
     assert (raised.value.needed_bytes, raised.value.retry_after_s) == (CHARGE_BYTES, 1.0)
     assert (full.holding, full.held_bytes, full.refused) == (2, 2 * CHARGE_BYTES, 1)
-    assert MemoryRefused(needed_bytes=CHARGE_BYTES, used_bytes=2 * CHARGE_BYTES, max_bytes=full.max_bytes) in events
-    assert (after.memory.holding, after.memory.granted, after.requests.refused) == (0, 3, 1)
+    assert refusals == [MemoryRefused(needed_bytes=CHARGE_BYTES, used_bytes=2 * CHARGE_BYTES, max_bytes=full.max_bytes)]
+    assert (after.memory.granted, after.requests.refused) == (3, 1)
     assert_nothing_is_held(after)
 
 
@@ -61,14 +61,14 @@ async def test_submit_that_does_not_fit_beside_kept_answers_has_just_enough_of_t
         for number in range(4):
             await orchestrator.submit(ask(number))
         health = orchestrator.health()
-        freed = [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, MemoryFreed)]
+        freed = told(orchestrator, MemoryFreed)
         newest, oldest = await orchestrator.submit(ask(3)), await orchestrator.submit(ask(0))
 
     counted = health.deduplication
     assert [event.holder for event in freed] == ["answers"]
     assert sum(event.freed_bytes for event in freed) == health.memory.freed_bytes > 15_000
     assert (counted.evicted, counted.entries) == (1, 3)
-    assert counted.completed == counted.entries + counted.expired + counted.evicted + counted.oversized
+    assert_nothing_is_held(health)
     assert (newest.disposition, oldest.disposition) == (Disposition.CACHED, Disposition.CALLED)
 
 
@@ -100,7 +100,7 @@ async def test_submit_within_a_session_that_does_not_fit_is_refused_and_holds_no
                 await orchestrator.submit(ask(1, session_id=session_id))
         health = orchestrator.health()
 
-    assert (health.memory.holding, health.memory.held_bytes) == (0, 0)
+    assert_nothing_is_held(health)
 
 
 async def test_stream_counts_against_memory_until_its_block_is_left() -> None:
@@ -132,8 +132,6 @@ async def test_submit_cancelled_at_every_checkpoint_gives_its_memory_back() -> N
 
         async def check() -> None:
             await anyio.sleep(2.0)
-            memory = orchestrator.health().memory
-            assert (memory.holding, memory.held_bytes) == (0, 0)
-            assert memory.granted == memory.released
+            assert_nothing_is_held(orchestrator.health())
 
         assert await sweep_cancellation(scenario, check) >= 1

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
-from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
@@ -29,88 +22,14 @@ from holdfast.ports.errors import (
     DeadlineExceededError,
     RequestError,
 )
-from holdfast.ports.inference import Completion, InferenceBackend, Message, Parameters, Prompt, ResponseFormat, Role
-from holdfast.ports.retrieval import Passage, Retriever
+from holdfast.ports.inference import Parameters, ResponseFormat
 from holdfast.ports.service import Disposition, Priority, Request
-from holdfast.ports.statistics import BreakerState, Health, ServiceState
-from holdfast.testing import VirtualClock
+from holdfast.ports.statistics import BreakerState, ServiceState
+from tests.fakes.service import Answering, Shelf, ask, assert_nothing_is_held, opened, unavailable
 
 pytestmark = pytest.mark.anyio
 
 ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
-
-
-class Answering:
-    """Answers after a delay, or raises what it was given; counts its calls."""
-
-    def __init__(
-        self, *, delay_s: float = 0.0, text: str = "42", failing: Callable[[int], Exception | None] = lambda call: None
-    ) -> None:
-        self._delay_s = delay_s
-        self._text = text
-        self._failing = failing
-        self.prompts: list[Prompt] = []
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.prompts.append(prompt)
-        number = len(self.prompts)
-        await anyio.sleep(self._delay_s)
-        error = self._failing(number)
-        if error is not None:
-            raise error
-        return Completion(text=self._text, model="answering-1")
-
-
-class Shelf:
-    """Finds the same passage for every query."""
-
-    def __init__(self) -> None:
-        self.queries: list[str] = []
-
-    async def retrieve(self, query: str, *, limit: int) -> tuple[Passage, ...]:
-        self.queries.append(query)
-        return (Passage(source="guide.md", heading="Deep Thought", text="It is 42.", score=1.0),)[:limit]
-
-
-def ask(question: str = "what is the answer?") -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
-
-
-def unavailable(_: int = 0) -> Exception:
-    return BackendUnavailableError("is down", backend="down")
-
-
-@asynccontextmanager
-async def opened(
-    backends: Mapping[str, InferenceBackend],
-    settings: Settings | None = None,
-    *,
-    retriever: Retriever | None = None,
-) -> AsyncGenerator[Orchestrator]:
-    settings = settings or Settings()
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext(retriever)))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
-        for name, backend in backends.items()
-    }
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
-def assert_nothing_is_held(health: Health) -> None:
-    assert health.admission.waiting == 0
-    assert health.admission.limit.in_flight == 0
-    assert health.deduplication.in_flight == 0
-    assert health.tenants.reserved == 0
-    for backend in health.backends:
-        assert (backend.retry_budget.in_flight, backend.retry_budget.waiting) == (0, 0)
-        assert backend.breaker.in_flight == 0
-        assert backend.pool.leased == 0
-        assert backend.pool.waiting == 0
 
 
 async def test_submit_plain_question_takes_the_whole_path_and_tells_what_happened() -> None:
@@ -123,8 +42,8 @@ async def test_submit_plain_question_takes_the_whole_path_and_tells_what_happene
     assert (reply.disposition, reply.attempts, reply.queue_s) == (Disposition.CALLED, 1, 0.0)
     assert reply.backend_s == pytest.approx(2.0)
     assert shelf.queries == ["what is the answer?"]
-    assert [passage.source for passage in backend.prompts[0].passages] == ["guide.md"]
-    assert "It is 42." in backend.prompts[0].messages[0].content
+    assert [passage.source for passage in backend.prompts[0].passages] == ["a.md"]
+    assert "what is the answer?" in backend.prompts[0].messages[0].content
     assert health.state is ServiceState.READY
     assert (health.admission.granted, health.deduplication.called) == (1, 1)
     assert (health.backends[0].breaker.succeeded, health.backends[0].pool.leases) == (1, 1)
