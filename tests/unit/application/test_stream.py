@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import Answer, Fault, Hang, Pieces, ScriptedBackend, Step, in_turn
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.domain.stream_outlet import StreamingConfig
-from holdfast.ports.clock import Clock
 from holdfast.ports.errors import (
     AttemptTimeoutError,
     BackendProtocolError,
@@ -36,17 +29,15 @@ from holdfast.ports.errors import (
 from holdfast.ports.events import FellBack, RequestAnswered, RequestFailed, RetryScheduled, StreamCut
 from holdfast.ports.inference import (
     Completion,
-    InferenceBackend,
-    Message,
     Parameters,
     Prompt,
     ResponseFormat,
-    Role,
     Usage,
 )
 from holdfast.ports.service import Disposition, Reply, Request
-from holdfast.ports.statistics import BreakerState, Health
+from holdfast.ports.statistics import BreakerState
 from holdfast.testing import VirtualClock
+from tests.fakes.service import ask, assert_nothing_is_held, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -61,29 +52,8 @@ DOWN = Fault(error=BackendUnavailableError("is down", backend="a"))
 ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
-def ask(question: str = "what is the answer?") -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
-
-
 def scripted(*steps: Step, name: str = "a") -> ScriptedBackend:
     return ScriptedBackend(name, in_turn(*steps), clock=VirtualClock())
-
-
-@asynccontextmanager
-async def opened(
-    backends: Mapping[str, InferenceBackend], settings: Settings | None = None, *, clock: Clock | None = None
-) -> AsyncGenerator[Orchestrator]:
-    settings = settings or Settings()
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(clock or VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
-        for name, backend in backends.items()
-    }
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
 
 
 async def read(orchestrator: Orchestrator, request: Request | None = None) -> tuple[list[str], Reply]:
@@ -105,18 +75,6 @@ async def read_and_stop(orchestrator: Orchestrator, request: Request, *, pause_s
         await anext(aiter(stream))
         await anyio.sleep(pause_s)
         await stream.reply()
-
-
-def assert_nothing_is_held(health: Health) -> None:
-    assert health.admission.waiting == 0
-    assert health.admission.limit.in_flight == 0
-    assert health.deduplication.in_flight == 0
-    assert health.requests.in_flight == 0
-    assert (health.streams.reading, health.streams.logs, health.streams.log_bytes) == (0, 0, 0)
-    for backend in health.backends:
-        assert (backend.retry_budget.in_flight, backend.retry_budget.waiting) == (0, 0)
-        assert backend.breaker.in_flight == 0
-        assert (backend.pool.leased, backend.pool.waiting) == (0, 0)
 
 
 async def test_stream_plain_question_takes_the_whole_path_and_tells_what_happened() -> None:
