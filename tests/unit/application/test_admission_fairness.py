@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
 
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
+from holdfast.application.settings_sources import load_settings
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.latency import percentile
-from holdfast.ports.errors import BackpressureError, DeadlineExceededError
-from holdfast.ports.events import Event, OverloadBegan, OverloadEnded, RequestExpired, RequestRefused, RequestShed
+from holdfast.ports.errors import BackpressureError, ConfigurationError, DeadlineExceededError
+from holdfast.ports.events import OverloadBegan, OverloadEnded, RequestExpired, RequestRefused, RequestShed
 from holdfast.ports.inference import Message, Parameters, Role
 from holdfast.ports.service import Priority, Request
 from holdfast.testing import sweep_cancellation
-from tests.unit.application.test_orchestrator import Answering, assert_nothing_is_held, opened
+from tests.fakes.service import Answering, assert_nothing_is_held, opened, told
 
 pytestmark = pytest.mark.anyio
 
@@ -37,10 +39,6 @@ def ask(
         timeout_s=timeout_s,
         parameters=Parameters(max_tokens=tokens),
     )
-
-
-def told(orchestrator: Orchestrator, *kinds: type[Event]) -> list[Event]:
-    return [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, kinds)]
 
 
 async def until_waiting(orchestrator: Orchestrator, count: int) -> None:
@@ -158,13 +156,11 @@ async def test_submit_under_sustained_overload_answers_the_newest_and_sheds_what
         assert_nothing_is_held(orchestrator.health())
 
     assert overloaded == 1
-    assert [(event.tenant, event.priority) for event in began if isinstance(event, OverloadBegan)] == [
-        ("a", Priority.NORMAL)
-    ]
+    assert [(event.tenant, event.priority) for event in began] == [("a", Priority.NORMAL)]
     assert len(ended) == 1
     assert len(shed) == len(come_back_s) > 50
     assert None not in come_back_s
-    assert {event.reason for event in shed if isinstance(event, RequestShed)} == {"overload"}
+    assert {event.reason for event in shed} == {"overload"}
     assert answered[-5:] != sorted(answered[-5:])
 
 
@@ -192,7 +188,7 @@ async def test_submit_whose_deadline_passes_in_line_is_told_as_expired() -> None
         await anyio.sleep(0.1)  # the flight ends once its last caller has left
         expired = told(orchestrator, RequestExpired)
 
-    (event,) = [event for event in expired if isinstance(event, RequestExpired)]
+    (event,) = expired
     assert (event.tenant, event.priority) == ("b", Priority.NORMAL)
     assert event.waited_s == pytest.approx(2.0)
 
@@ -207,9 +203,21 @@ async def test_submit_of_two_tenants_cancelled_at_every_checkpoint_leaves_nobody
 
         async def check() -> None:
             await anyio.sleep(10.0)
-            health = orchestrator.health()
-            assert_nothing_is_held(health)
-            assert (health.memory.holding, health.memory.held_bytes) == (0, 0)
-            assert health.admission.waiting_tokens == 0
+            assert_nothing_is_held(orchestrator.health())
 
         assert await sweep_cancellation(scenario, check) >= 1
+
+
+def test_settings_give_tenants_weights_by_name(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text('[admission.weights]\nours = 2.5\n"theirs.test" = 0.5\n')
+
+    assert load_settings(tmp_path).settings.admission.weights == {"ours": 2.5, "theirs.test": 0.5}
+
+
+def test_settings_with_a_weight_that_is_no_share_are_refused_with_path_and_tenant(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text("[admission.weights]\nours = 0\n")
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(tmp_path)
+
+    assert raised.value.path == "admission.weights"
+    assert "of 'ours' must be a finite number above 0" in str(raised.value)
