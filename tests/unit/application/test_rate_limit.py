@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import Pieces, ScriptedBackend, Step, in_turn
-from holdfast.application.container import Backend, Container
-from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.container import Backend
 from holdfast.application.settings import GuardSettings, Settings, TenantSettings
-from holdfast.application.wiring import open_container
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
 from holdfast.domain.hedge import HedgeConfig
@@ -33,10 +28,11 @@ from holdfast.ports.errors import (
     RateLimitedError,
 )
 from holdfast.ports.events import FellBack, RateLimited, RateLimitPaused
-from holdfast.ports.inference import Completion, InferenceBackend, Message, Parameters, Prompt, Role, Usage
+from holdfast.ports.inference import Message, Parameters, Role, Usage
 from holdfast.ports.service import Disposition, Request
 from holdfast.ports.statistics import Health, RateLimitStatistics
 from holdfast.testing import VirtualClock, sweep_cancellation
+from tests.fakes.service import Answering, assert_nothing_is_held, opened, told, unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -48,55 +44,12 @@ INPUT_TOKENS = 7  # eleven bytes in one message
 ESTIMATED_TOKENS = INPUT_TOKENS + 90
 
 
-class Answering:
-    """Answers after a delay, its `slow`-th call much later, or raises what it was given; counts its calls."""
-
-    def __init__(
-        self,
-        *,
-        delay_s: float = 0.0,
-        slow: int = 0,
-        usage: Usage = Usage(),
-        failing: Callable[[int], Exception | None] = lambda call: None,
-    ) -> None:
-        self._delay_s = delay_s
-        self._slow = slow
-        self._usage = usage
-        self._failing = failing
-        self.calls = 0
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.calls += 1
-        error = self._failing(self.calls)
-        await anyio.sleep(self._delay_s if self.calls != self._slow else 20 * self._delay_s)
-        if error is not None:
-            raise error
-        return Completion(text="42", model="answering-1", usage=self._usage)
-
-
 def ask(number: int = 0, *, tenant: str = "default") -> Request:
     return Request(
         messages=(Message(role=Role.USER, content=f"question {number:02}"),),
         tenant=tenant,
         parameters=Parameters(max_tokens=90),
     )
-
-
-@asynccontextmanager
-async def opened(
-    backends: Mapping[str, InferenceBackend], settings: Settings, guards: Mapping[str, GuardSettings] | None = None
-) -> AsyncGenerator[Orchestrator]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=(guards or {}).get(name, settings.guard))
-        for name, backend in backends.items()
-    }
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
 
 
 def scripted(step: Step) -> ScriptedBackend:
@@ -299,7 +252,7 @@ async def test_submit_refused_by_every_backend_gives_the_tenant_back_what_it_too
 
 
 async def test_submit_that_fails_counts_for_the_tenant_what_it_had_sent() -> None:
-    backend = Answering(failing=lambda call: BackendUnavailableError("is down", backend="a"))
+    backend = Answering(failing=unavailable)
     async with opened({"a": backend}, tenant_settings(TOKENS)) as orchestrator:
         with pytest.raises(BackendUnavailableError):
             await orchestrator.submit(ask())
@@ -321,12 +274,12 @@ async def test_submit_cut_off_at_its_deadline_counts_what_it_had_sent() -> None:
 
 
 async def test_submit_beyond_the_limit_of_a_backend_falls_back_without_counting_as_its_failure() -> None:
-    limited, spare = Answering(), Answering()
-    guards = {"limited": GuardSettings(rate_limit=TEN_A_MINUTE)}
-    async with opened({"limited": limited, "spare": spare}, Settings(), guards) as orchestrator:
+    provider, spare = SharedBackendProvider(Answering()), Answering()
+    limited = Backend(provider=provider, guard=GuardSettings(rate_limit=TEN_A_MINUTE))
+    async with opened({"limited": limited, "spare": spare}) as orchestrator:
         replies = [await orchestrator.submit(ask(number)) for number in range(15)]
         health = orchestrator.health()
-        told = [record.event for record in orchestrator.events]
+        events = [record.event for record in orchestrator.events]
 
     first = health.backends[0]
     assert [reply.backend for reply in replies] == ["limited"] * 10 + ["spare"] * 5
@@ -334,7 +287,7 @@ async def test_submit_beyond_the_limit_of_a_backend_falls_back_without_counting_
     assert (first.breaker.failed, first.breaker.ignored, first.breaker.succeeded) == (0, 5, 10)
     assert (first.retry_budget.asked, first.retry_budget.in_flight) == (0, 0)
     assert (limit_of(health).asked, limit_of(health).refused, limit_of(health).settled) == (15, 5, 10)
-    assert told.count(FellBack(failed="limited", following="spare", error="RateLimitedError")) == 5
+    assert events.count(FellBack(failed="limited", following="spare", error="RateLimitedError")) == 5
 
 
 async def test_submit_beyond_the_limit_of_the_only_backend_is_told_when_to_come_back() -> None:
@@ -349,7 +302,7 @@ async def test_submit_beyond_the_limit_of_the_only_backend_is_told_when_to_come_
 
 
 async def test_submit_each_attempt_takes_of_the_backends_limit() -> None:
-    backend = Answering(failing=lambda call: BackendUnavailableError("is down", backend="a") if call < 3 else None)
+    backend = Answering(failing=lambda call: unavailable() if call < 3 else None)
     settings = backend_settings(TEN_A_MINUTE, retry=RetryPolicy(max_attempts=3))
     async with opened({"a": backend}, settings) as orchestrator:
         reply = await orchestrator.submit(ask())
@@ -377,7 +330,7 @@ async def test_submit_keeps_the_estimate_where_the_backend_reports_no_usage() ->
 
 
 async def test_submit_that_fails_counts_for_the_backend_what_it_was_sent() -> None:
-    backend = Answering(failing=lambda call: BackendUnavailableError("is down", backend="a"))
+    backend = Answering(failing=unavailable)
     async with opened({"a": backend}, backend_settings(TOKENS)) as orchestrator:
         with pytest.raises(BackendUnavailableError):
             await orchestrator.submit(ask())
@@ -427,13 +380,13 @@ async def test_submit_after_push_back_leaves_the_backend_alone_for_as_long_as_it
         pause_left_s = limit_of(orchestrator.health()).pause_left_s
         await anyio.sleep(5.0)
         backends.append((await orchestrator.submit(ask(3))).backend)
-        told = [record.event for record in orchestrator.events]
+        events = [record.event for record in orchestrator.events]
 
     assert backends == ["b", "b", "a"]
     assert pause_left_s == pytest.approx(5.0)
     assert first.calls == 2
-    assert RateLimitPaused(scope="backend 'a'", pause_s=5.0) in told
-    assert [event.quantity for event in told if isinstance(event, RateLimited)] == ["pause"]
+    assert RateLimitPaused(scope="backend 'a'", pause_s=5.0) in events
+    assert [event.quantity for event in events if isinstance(event, RateLimited)] == ["pause"]
 
 
 async def test_submit_retried_after_push_back_meets_no_pause_any_more() -> None:
@@ -523,7 +476,7 @@ async def test_submit_second_attempt_of_a_hedge_takes_of_the_backends_limit_and_
         hedge=HedgeConfig(min_samples=1, max_ratio=1.0),
         retry_budget=RetryBudgetConfig(min_retries=100),
     )
-    slow_once = Answering(slow=2, delay_s=1.0)
+    slow_once = Answering(delay_s=lambda call: 20.0 if call == 2 else 1.0)
     async with opened({"a": slow_once}, Settings(guard=guard)) as orchestrator:
         for number in range(2):
             await orchestrator.submit(ask(number))
@@ -539,9 +492,9 @@ async def test_events_tell_of_a_tenant_at_its_limit() -> None:
         await orchestrator.submit(ask(1))
         with pytest.raises(RateLimitedError):
             await orchestrator.submit(ask(2))
-        told = [record.event for record in orchestrator.events if isinstance(record.event, RateLimited)]
+        events = told(orchestrator, RateLimited)
 
-    assert [(event.scope, event.quantity) for event in told] == [("tenant 'default'", "requests")]
+    assert [(event.scope, event.quantity) for event in events] == [("tenant 'default'", "requests")]
 
 
 async def test_submit_cancelled_at_any_checkpoint_leaves_every_reservation_settled_or_given_back() -> None:
@@ -552,7 +505,7 @@ async def test_submit_cancelled_at_any_checkpoint_leaves_every_reservation_settl
         retry_budget=RetryBudgetConfig(min_retries=1000),
         breaker=BreakerConfig(mode=BreakerMode.DISABLED),
     )
-    backend = Answering(delay_s=1.0, failing=lambda call: BackendUnavailableError("is down", backend="a"))
+    backend = Answering(delay_s=1.0, failing=unavailable)
     async with opened({"a": backend}, Settings(tenant_rate_limit=config, guard=guard)) as orchestrator:
 
         async def scenario() -> None:
@@ -562,10 +515,9 @@ async def test_submit_cancelled_at_any_checkpoint_leaves_every_reservation_settl
         async def check() -> None:
             await anyio.sleep(60.0)
             health = orchestrator.health()
-            limit, tenants = limit_of(health), health.tenants
-            assert (limit.reserved, tenants.reserved) == (0, 0)
-            assert limit.asked == limit.settled + limit.cancelled
-            assert tenants.asked == tenants.settled + tenants.cancelled
+            limit = limit_of(health)
+            assert_nothing_is_held(health)
+            assert (limit.refused, health.tenants.refused) == (0, 0)
             assert limit.requests_left == pytest.approx(1000 - limit.settled, abs=0.1)
 
         checkpoints = await sweep_cancellation(scenario, check)
