@@ -212,12 +212,16 @@ class Orchestrator:
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.
 
+        It returns when the last call has ended.
+
         Cancellation: stops waiting; the orchestrator stays closed to new requests.
         """
         await self._reception.drain(timeout_s)
         self._deduplicator.close()
         self._streams.close()
         self._admission.close()
+        await self._deduplicator.wait_landed()
+        await self._streams.wait_landed()
         self._reception.close()
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:

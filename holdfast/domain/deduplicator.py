@@ -127,6 +127,8 @@ class Deduplicator(Generic[T]):
         )
         self._was_opened = False
         self._is_open = False
+        self._flying = 0
+        self._landed: anyio.Event | None = None
 
     async def __aenter__(self) -> Self:
         if self._was_opened:
@@ -148,6 +150,16 @@ class Deduplicator(Generic[T]):
     def close(self) -> None:
         """Refuse new requests from now on; calls under way go on for those who wait for them."""
         self._is_open = False
+
+    async def wait_landed(self) -> None:
+        """Wait until no call runs any more, those included that were cancelled and have yet to end.
+
+        Cancellation: stops waiting, and changes nothing.
+        """
+        while self._flying:
+            if self._landed is None:
+                self._landed = anyio.Event()
+            await self._landed.wait()
 
     async def run(
         self, key: DeduplicationKey, work: Callable[[Urgency], Awaitable[T]], *, urgency: Urgency
@@ -267,6 +279,7 @@ class Deduplicator(Generic[T]):
         flight.task = self._tasks.start_soon(self._fly, flight, work, flight.urgency)
 
     async def _fly(self, flight: Flight[T], work: Callable[[Urgency], Awaitable[T]], urgency: Urgency) -> None:
+        self._flying += 1
         try:
             if not flight.has_ended():  # it may have been abandoned before it began
                 self.complete(flight, await work(urgency))
@@ -283,5 +296,9 @@ class Deduplicator(Generic[T]):
             # Raising it here would cancel every other flight; the task is over as it is.
             self._table.fail(flight, error)
         finally:
+            self._flying -= 1
+            if self._landed is not None and not self._flying:
+                self._landed.set()
+                self._landed = None
             # The traceback of the failure holds this frame, and the flight holds the failure.
             del flight

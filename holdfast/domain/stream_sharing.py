@@ -128,6 +128,13 @@ class SharedStreams(Generic[T]):
         """Refuse new streams from now on that share with nobody; the deduplicator refuses the others."""
         self._unshared.close()
 
+    async def wait_landed(self) -> None:
+        """Wait until no call of a stream that shares with nobody runs any more; the deduplicator has the others.
+
+        Cancellation: stops waiting, and changes nothing.
+        """
+        await self._unshared.wait_landed()
+
     def statistics(self) -> StreamStatistics:
         """Return how many streams there were, how each ended, and what their texts take now."""
         return self._meter.statistics()

@@ -192,3 +192,37 @@ async def test_native_cancellation_of_the_body_passes_through_as_the_same_except
     with pytest.raises(asyncio.CancelledError) as raised:
         await task
     assert raised.value is seen[0]
+
+
+async def test_wait_landed_returns_when_an_abandoned_call_has_ended() -> None:
+    ended = False
+
+    async def work(_: Urgency) -> str:
+        nonlocal ended
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1.0)
+            ended = True
+        return "never"
+
+    async with engine() as shared:
+        with anyio.move_on_after(1.0):
+            await run(shared, work)
+        assert (shared.statistics().in_flight, ended) == (0, False)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shared.wait_landed)
+            await shared.wait_landed()
+
+        assert ended
+
+
+async def test_wait_landed_without_a_call_returns_at_once() -> None:
+    async with engine() as shared:
+        await run(shared, Backend())
+
+        await shared.wait_landed()
+
+    assert shared.statistics().completed == 1
