@@ -160,6 +160,8 @@ class Pipeline:
             idempotent=request.idempotent,
             outlet=None if self._finishing.holds_back(request.parameters, name) else outlet,
         )
+        if metered is not None:
+            metered.answer(routed.completion.usage)  # also if it is rejected, or cannot be kept
         finished = await self._finishing.finish(
             routed, prompt, persona=name, idempotent=request.idempotent, deadline=urgency.deadline
         )

@@ -84,7 +84,10 @@ class MeteredCall:
         self._begun = True
 
     def answer(self, usage: Usage) -> None:
-        """Say that the peer answered, and what it says that took; 0 tokens if it does not say."""
+        """Say that the peer answered, and what it says that took; 0 tokens if it does not say.
+
+        What is said last counts: an answer that takes a second call comes to the usage of both.
+        """
         self._usage = usage
 
     def __exit__(

@@ -24,6 +24,7 @@ from holdfast.ports.errors import (
     BackpressureError,
     BreakerOpenError,
     DeadlineExceededError,
+    OutputRejectedError,
     PoolExhaustedError,
     RateLimitedError,
 )
@@ -259,6 +260,18 @@ async def test_submit_that_fails_counts_for_the_tenant_what_it_had_sent() -> Non
         health = orchestrator.health()
 
     assert (health.tenants.settled, health.tenants.tokens_used) == (1, INPUT_TOKENS)
+
+
+async def test_submit_whose_answer_is_rejected_counts_for_the_tenant_what_it_took() -> None:
+    rule = {"kind": "required_fields", "fields": ["total"], "action": "reject"}
+    settings = Settings.model_validate({"validators": {"order": rule}, "tenant_rate_limit": TOKENS})
+    backend = Answering(usage=Usage(input_tokens=12, output_tokens=30))
+    async with opened({"a": backend}, settings) as orchestrator:
+        with pytest.raises(OutputRejectedError):
+            await orchestrator.submit(ask())
+        health = orchestrator.health()
+
+    assert (health.tenants.settled, health.tenants.tokens_used) == (1, 42)
 
 
 async def test_submit_cut_off_at_its_deadline_counts_what_it_had_sent() -> None:

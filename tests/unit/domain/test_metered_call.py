@@ -69,6 +69,16 @@ async def test_call_whose_peer_reports_no_usage_settles_with_the_estimate() -> N
     assert left(limit.statistics()) == (9, 900)
 
 
+async def test_call_that_is_answered_twice_settles_with_the_usage_told_last() -> None:
+    limit = limited()
+    with metered(limit) as call:
+        call.begin()
+        call.answer(Usage(input_tokens=12, output_tokens=30))
+        call.answer(Usage(input_tokens=24, output_tokens=60))
+
+    assert left(limit.statistics()) == (9, 916)
+
+
 async def test_call_under_way_holds_its_estimate() -> None:
     limit = limited()
     with metered(limit):
