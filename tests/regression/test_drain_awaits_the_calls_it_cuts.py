@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 import pytest
@@ -20,12 +21,17 @@ pytestmark = pytest.mark.anyio
 class SlowToLeave:
     """Never answers, and takes a second to clean up behind a call that was cancelled."""
 
+    def __init__(self) -> None:
+        self.running = 0
+
     async def complete(self, prompt: Prompt) -> Completion:
+        self.running += 1
         try:
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(1.0)
+            self.running -= 1
         raise AssertionError
 
 
@@ -43,15 +49,15 @@ async def read(service: Orchestrator, request: Request) -> None:
 @pytest.mark.parametrize("caller", [submit, read])
 @pytest.mark.parametrize("no_cache", [False, True])
 async def test_drain_that_cuts_a_call_returns_when_the_call_has_ended(
-    caller: Callable[[Orchestrator, Request], Awaitable[None]], no_cache: bool
+    caller: Callable[[Orchestrator, Request], Coroutine[Any, Any, None]], no_cache: bool
 ) -> None:
-    async with opened({"a": SlowToLeave()}) as service, anyio.create_task_group() as tasks:
+    backend = SlowToLeave()
+    async with opened({"a": backend}) as service, anyio.create_task_group() as tasks:
         tasks.start_soon(caller, service, ask(no_cache=no_cache))
         await anyio.sleep(1.0)
 
         await service.drain(2.0)
 
         health = service.health()
-    backend = health.backends[0]
     assert health.state is ServiceState.CLOSED
-    assert (health.admission.limit.in_flight, backend.breaker.in_flight, backend.pool.leased) == (0, 0, 0)
+    assert (backend.running, health.admission.limit.in_flight, health.backends[0].breaker.in_flight) == (0, 0, 0)
