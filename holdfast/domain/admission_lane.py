@@ -15,8 +15,8 @@ Each tenant has a tag in virtual time; the lowest is served, and its tag moves o
 weight. The level is the highest that was the lowest of all: where those are who use all of their share.
 
 - Whoever comes back stands where it left, but at most `burst_tokens` behind the level: the share that it saved up.
-- Whoever is not known stands one entry of its own beyond the level. So every newcomer that is served lifts the level,
-  and no stream of newcomers keeps anybody waiting for ever.
+- Whoever is not known stands one entry beyond the level: its own, or an average one if that costs less. So every
+  newcomer that is served lifts the level, and no stream of newcomers keeps anybody waiting for ever.
 """
 
 from __future__ import annotations
@@ -52,7 +52,18 @@ class FairLane:
         flows: the same by tenant, whoever is next first.
     """
 
-    __slots__ = ("_backlogs", "_config", "_level", "_orders", "_remembered", "_waiting", "entries", "flows", "priority")
+    __slots__ = (
+        "_backlogs",
+        "_config",
+        "_level",
+        "_orders",
+        "_remembered",
+        "_tokens",
+        "_waiting",
+        "entries",
+        "flows",
+        "priority",
+    )
 
     def __init__(self, priority: Priority, config: AdmissionConfig) -> None:
         self.priority = priority
@@ -63,6 +74,7 @@ class FairLane:
         self._waiting: dict[str, Flow] = {}
         self._remembered: OrderedDict[str, float] = OrderedDict()
         self._level = 0.0
+        self._tokens = 0
         self._orders = itertools.count()
 
     def flow_of(self, tenant: str) -> Flow | None:
@@ -89,6 +101,7 @@ class FairLane:
             self._waiting[entry.tenant] = flow
             self._queue(flow)
         flow.add(entry)
+        self._tokens += entry.tokens
         self._backlogs.update(flow)
         insort(self.entries, entry, key=by_number)
 
@@ -96,6 +109,7 @@ class FairLane:
         """Take `entry` out unserved; its tenant is not charged for it."""
         flow = entry.flow
         flow.remove(entry)
+        self._tokens -= entry.tokens
         self._backlogs.update(flow)
         del self.entries[bisect_left(self.entries, entry.number, key=by_number)]
         if not flow.entries:
@@ -148,9 +162,10 @@ class FairLane:
 
     def _tag_on_arrival(self, entry: Entry) -> float:
         left_at = self._remembered.get(entry.tenant)
-        if left_at is None:
-            return self._level + entry.tokens / self._weight(entry.tenant)
-        return max(left_at, self._level - self._config.burst_tokens)
+        if left_at is not None:
+            return max(left_at, self._level - self._config.burst_tokens)
+        step = min(entry.tokens, self._tokens / len(self.entries)) if self.entries else entry.tokens
+        return self._level + step / self._weight(entry.tenant)
 
     def _queue(self, flow: Flow) -> None:
         flow.place = (flow.tag, next(self._orders))

@@ -149,8 +149,8 @@ def test_tenant_beside_one_that_sends_a_hundred_times_as_much_takes_at_most_twic
 ) -> None:
     rng = random.Random(seed)
     per_s, held_s = load * slots, held_by(rng, constant=constant)
-    small = poisson(rng, "small", per_s=per_s, until_s=300 / per_s, held_s=held_s)
-    big = poisson(rng, "big", per_s=100 * per_s, until_s=300 / per_s, held_s=held_s)
+    small = poisson(rng, "small", per_s=per_s, until_s=200 / per_s, held_s=held_s)
+    big = poisson(rng, "big", per_s=100 * per_s, until_s=200 / per_s, held_s=held_s)
 
     alone = Simulation(slots, AdmissionConfig()).run(small)["small"]
     together = Simulation(slots, AdmissionConfig()).run(small + big)
@@ -169,7 +169,7 @@ def test_tenant_whose_bursts_wait_alone_waits_at_most_twice_as_long_beside_one_t
 ) -> None:
     rng = random.Random(seed)
     held_s = held_by(rng, constant=constant)
-    small = bursts("small", size=4 * slots, every_s=10.0, count=max(6, 40 // slots), held_s=held_s)
+    small = bursts("small", size=4 * slots, every_s=10.0, count=max(4, 40 // slots), held_s=held_s)
     big = poisson(rng, "big", per_s=100 * 0.4 * slots, until_s=small[-1].at_s + 10.0, held_s=held_s)
 
     alone = Simulation(slots, AdmissionConfig()).run(small)["small"]
@@ -188,8 +188,8 @@ def test_tenant_whose_requests_wait_alone_waits_at_most_twice_as_long_beside_one
 ) -> None:
     rng = random.Random(seed)
     held_s = held_by(rng, constant=constant)
-    small = poisson(rng, "small", per_s=load, until_s=300 / load, held_s=held_s)
-    big = poisson(rng, "big", per_s=100 * load, until_s=300 / load, held_s=held_s)
+    small = poisson(rng, "small", per_s=load, until_s=200 / load, held_s=held_s)
+    big = poisson(rng, "big", per_s=100 * load, until_s=200 / load, held_s=held_s)
 
     alone = Simulation(1, AdmissionConfig()).run(small)["small"]
     together = Simulation(1, AdmissionConfig()).run(small + big)["small"]
@@ -202,8 +202,8 @@ def test_tenant_whose_requests_wait_alone_waits_at_most_twice_as_long_beside_one
 def test_tenant_that_uses_less_than_its_share_waits_hardly_longer_than_with_a_higher_priority(slots: int) -> None:
     rng = random.Random(5)
     held_s = held_by(rng, constant=False)
-    small = poisson(rng, "small", per_s=0.3 * slots, until_s=600 / slots, held_s=held_s)
-    big = poisson(rng, "big", per_s=30.0 * slots, until_s=600 / slots, held_s=held_s)
+    small = poisson(rng, "small", per_s=0.3 * slots, until_s=300 / slots, held_s=held_s)
+    big = poisson(rng, "big", per_s=30.0 * slots, until_s=300 / slots, held_s=held_s)
     urgent = [replace(arrival, priority=Priority.HIGH) for arrival in small]
 
     fair = Simulation(slots, AdmissionConfig()).run(small + big)["small"]

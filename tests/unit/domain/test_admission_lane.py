@@ -146,6 +146,14 @@ def test_tenant_that_is_not_known_waits_for_one_turn_of_each_other() -> None:
     assert desk.serve(6) == "abnabn"
 
 
+def test_tenant_that_is_not_known_waits_for_one_turn_only_however_much_its_first_entry_costs() -> None:
+    desk = Desk()
+    desk.join("a", count=9)
+    desk.join("n", tokens=100_000)
+
+    assert desk.serve(2) == "an"
+
+
 def test_stream_of_tenants_that_are_not_known_keeps_nobody_waiting_for_ever() -> None:
     desk = Desk()
     desk.join("x", tokens=1000, count=2)
