@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -35,7 +36,7 @@ from holdfast.ports.statistics import (
 )
 from holdfast.testing import VirtualClock
 
-__all__ = ["Answering", "Shelf", "ask", "assert_nothing_is_held", "opened", "told", "unavailable"]
+__all__ = ["Answering", "Shelf", "ask", "ask_anew", "assert_nothing_is_held", "opened", "told", "unavailable"]
 
 E = TypeVar("E", bound=Event)
 
@@ -94,6 +95,14 @@ class Shelf:
 
 def ask(question: str = "what is the answer?", **more: Any) -> Request:  # noqa: ANN401 - any field of a request
     return replace(Request(messages=(Message(role=Role.USER, content=question),)), **more)
+
+
+_numbers = itertools.count()
+
+
+def ask_anew(**more: Any) -> Request:  # noqa: ANN401 - as above
+    """Return a question that nobody has asked before."""
+    return ask(f"question {next(_numbers)}", **more)
 
 
 def unavailable(_: int = 0) -> Exception:

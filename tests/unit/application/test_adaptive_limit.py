@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import load_settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.pool import PoolConfig
@@ -28,9 +23,8 @@ from holdfast.ports.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
-from holdfast.ports.inference import Completion, Message, Prompt, Role
-from holdfast.ports.service import Request
-from holdfast.testing import VirtualClock, sweep_cancellation
+from holdfast.testing import sweep_cancellation
+from tests.fakes.service import Answering, ask_anew, assert_nothing_is_held, opened, unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -40,38 +34,8 @@ GUARD = GuardSettings(
 SETTINGS = Settings(adaptive_limit=AdaptiveLimitConfig(max_limit=40), guard=GUARD)
 
 
-class Scripted:
-    """Takes as long as it is told to, then fails with what it is told to, if anything."""
-
-    def __init__(self, *, latency_s: float, error: Exception | None = None) -> None:
-        self.latency_s = latency_s
-        self.error = error
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        await anyio.sleep(self.latency_s)
-        if self.error is not None:
-            raise self.error
-        return Completion(text="42", model="scripted-1")
-
-
-@asynccontextmanager
-async def opened(backend: Scripted, settings: Settings = SETTINGS) -> AsyncGenerator[Orchestrator]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    guarded = {"a": Backend(provider=SharedBackendProvider(backend), guard=settings.guard)}
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
-NUMBERS = itertools.count()
-
-
-def ask() -> Request:
-    """Return a question that nobody has asked before."""
-    return Request(messages=(Message(role=Role.USER, content=f"question {next(NUMBERS)}"),), timeout_s=500.0)
+def pushing_back(_: int) -> Exception:
+    return BackendThrottledError(backend="a", retry_after_s=None)
 
 
 @asynccontextmanager
@@ -80,7 +44,7 @@ async def constant_load(orchestrator: Orchestrator, callers: int) -> AsyncGenera
 
     async def ask_forever() -> None:
         while True:
-            await orchestrator.submit(ask())
+            await orchestrator.submit(ask_anew(timeout_s=500.0))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(callers):
@@ -94,14 +58,14 @@ def limit_of(orchestrator: Orchestrator) -> int:
 
 
 async def test_submit_latency_steps_up_tenfold_the_limit_shrinks_within_5_s_and_recovers_with_it() -> None:
-    backend = Scripted(latency_s=0.1)
-    async with opened(backend) as orchestrator, constant_load(orchestrator, callers=40):
+    backend = Answering(delay_s=0.1)
+    async with opened({"a": backend}, SETTINGS) as orchestrator, constant_load(orchestrator, callers=40):
         await anyio.sleep(20.0)
         before = limit_of(orchestrator)
-        backend.latency_s = 1.0
+        backend.delay_s = 1.0
         await anyio.sleep(5.0)
         under_load = orchestrator.health().admission.limit
-        backend.latency_s = 0.1
+        backend.delay_s = 0.1
         await anyio.sleep(20.0)
         after = limit_of(orchestrator)
 
@@ -112,12 +76,12 @@ async def test_submit_latency_steps_up_tenfold_the_limit_shrinks_within_5_s_and_
 
 
 async def test_submit_storm_of_cancelled_callers_changes_the_limit_by_nothing() -> None:
-    backend = Scripted(latency_s=0.1)
-    async with opened(backend) as orchestrator:
+    backend = Answering(delay_s=0.1)
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         async with constant_load(orchestrator, callers=40):
             await anyio.sleep(20.0)
         before = orchestrator.health().admission.limit
-        backend.latency_s = float("inf")
+        backend.delay_s = float("inf")
         for _ in range(50):
             with anyio.move_on_after(0.9):
                 async with constant_load(orchestrator, callers=60):
@@ -130,52 +94,52 @@ async def test_submit_storm_of_cancelled_callers_changes_the_limit_by_nothing() 
 
 
 async def test_submit_backend_that_pushes_back_shrinks_the_limit_by_a_tenth() -> None:
-    backend = Scripted(latency_s=1.0, error=BackendThrottledError(backend="a", retry_after_s=None))
-    async with opened(backend) as orchestrator:
+    backend = Answering(delay_s=1.0, failing=pushing_back)
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         with pytest.raises(BackendThrottledError):
-            await orchestrator.submit(ask())
+            await orchestrator.submit(ask_anew(timeout_s=500.0))
 
         assert limit_of(orchestrator) == 18
 
 
 async def test_submit_backend_that_hangs_until_the_deadline_shrinks_the_limit_by_a_tenth() -> None:
-    async with opened(Scripted(latency_s=float("inf"))) as orchestrator:
+    async with opened({"a": Answering(delay_s=float("inf"))}, SETTINGS) as orchestrator:
         with pytest.raises(DeadlineExceededError):
-            await orchestrator.submit(replace(ask(), timeout_s=2.0))
+            await orchestrator.submit(ask_anew(timeout_s=2.0))
         await anyio.sleep(1.0)
 
         assert limit_of(orchestrator) == 18
 
 
 async def test_submit_backend_that_fails_for_reasons_of_its_own_leaves_the_limit() -> None:
-    backend = Scripted(latency_s=1.0, error=BackendUnavailableError("down", backend="a"))
-    async with opened(backend) as orchestrator:
+    backend = Answering(delay_s=1.0, failing=unavailable)
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         for _ in range(20):
             with suppress(BackendUnavailableError):
-                await orchestrator.submit(ask())
+                await orchestrator.submit(ask_anew(timeout_s=500.0))
 
         assert limit_of(orchestrator) == 20
 
 
 async def test_submit_without_an_adaptive_limit_keeps_the_fixed_one_whatever_happens() -> None:
-    backend = Scripted(latency_s=1.0, error=BackendThrottledError(backend="a", retry_after_s=None))
-    async with opened(backend, Settings(max_in_flight=7, guard=GUARD)) as orchestrator:
+    backend = Answering(delay_s=1.0, failing=pushing_back)
+    async with opened({"a": backend}, Settings(max_in_flight=7, guard=GUARD)) as orchestrator:
         for _ in range(20):
             with suppress(BackendThrottledError):
-                await orchestrator.submit(ask())
+                await orchestrator.submit(ask_anew(timeout_s=500.0))
         limit = orchestrator.health().admission.limit
 
     assert (limit.limit, limit.baseline_s, limit.recent_s) == (7, None, None)
 
 
 async def test_submit_of_requests_cancelled_at_every_checkpoint_leaves_the_limit_and_its_slots() -> None:
-    backend = Scripted(latency_s=1.0, error=BackendUnavailableError("down", backend="a"))
+    backend = Answering(delay_s=1.0, failing=unavailable)
     settings = SETTINGS.model_copy(update={"adaptive_limit": AdaptiveLimitConfig(initial_limit=1)})
-    async with opened(backend, settings) as orchestrator:
+    async with opened({"a": backend}, settings) as orchestrator:
 
         async def submit() -> None:
             with suppress(BackendUnavailableError):
-                await orchestrator.submit(ask())
+                await orchestrator.submit(ask_anew(timeout_s=500.0))
 
         async def scenario() -> None:
             async with anyio.create_task_group() as tasks:
@@ -184,8 +148,8 @@ async def test_submit_of_requests_cancelled_at_every_checkpoint_leaves_the_limit
 
         async def check() -> None:
             await anyio.sleep(5.0)
-            admission = orchestrator.health().admission
-            assert (admission.limit.limit, admission.limit.in_flight, admission.waiting) == (1, 0, 0)
+            assert limit_of(orchestrator) == 1
+            assert_nothing_is_held(orchestrator.health())
 
         assert await sweep_cancellation(scenario, check) >= 1
 
