@@ -202,8 +202,8 @@ def test_tenant_whose_requests_wait_alone_waits_at_most_twice_as_long_beside_one
 def test_tenant_that_uses_less_than_its_share_waits_hardly_longer_than_with_a_higher_priority(slots: int) -> None:
     rng = random.Random(5)
     held_s = held_by(rng, constant=False)
-    small = poisson(rng, "small", per_s=0.3 * slots, until_s=300 / slots, held_s=held_s)
-    big = poisson(rng, "big", per_s=30.0 * slots, until_s=300 / slots, held_s=held_s)
+    small = poisson(rng, "small", per_s=0.3 * slots, until_s=600 / slots, held_s=held_s)
+    big = poisson(rng, "big", per_s=30.0 * slots, until_s=600 / slots, held_s=held_s)
     urgent = [replace(arrival, priority=Priority.HIGH) for arrival in small]
 
     fair = Simulation(slots, AdmissionConfig()).run(small + big)["small"]
