@@ -1,6 +1,7 @@
 """What ``holdfast doctor`` tells.
 
-Responsibility: list the settings in force with their sources, and try each adapter once.
+Responsibility: list the settings in force with their sources, make the personas and validators, and try each adapter
+    once.
 Guarantees: a check that fails says why and does not keep the others from running; nothing is left open.
 Not responsible for: mending anything.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from holdfast.application.container import Backend, Container, Model
+from holdfast.application.prompt_settings import make_book
+from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, flatten
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
@@ -19,7 +22,7 @@ __all__ = ["diagnose"]
 
 
 async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
-    """Return the settings in force, one check for each adapter in use, and free memory."""
+    """Return the settings in force, one check for each part in use that can be wrong, and free memory."""
     settings = tuple(
         SettingInForce(path=path, value=str(value), source=loaded.sources.get(path, "default"))
         for path, value in sorted(flatten(loaded.settings.model_dump(mode="json")))
@@ -27,6 +30,10 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
     checks = [await _check_backend(name, container) for name in loaded.settings.backends]
     checks.append(await _check_retriever(container))
     checks.append(await _check_sessions(container))
+    if loaded.settings.personas:
+        checks.append(_check_personas(container))
+    if loaded.settings.validators:
+        checks.append(_check_validators(container))
     available_bytes = container.host_memory().available_bytes()
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
 
@@ -70,3 +77,20 @@ async def _check_sessions(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="sessions", passed=False, detail=str(error))
     return Check(name="sessions", passed=True, detail=detail)
+
+
+def _check_personas(container: Container) -> Check:
+    settings: Settings = container.settings()
+    try:
+        names = make_book(settings.prompts, settings.personas).names
+    except HoldfastError as error:
+        return Check(name="personas", passed=False, detail=str(error))
+    return Check(name="personas", passed=True, detail=f"ready: {', '.join(names)}")
+
+
+def _check_validators(container: Container) -> Check:
+    try:
+        names = [rule.validator.name for rule in container.output_rules()]
+    except HoldfastError as error:
+        return Check(name="validators", passed=False, detail=str(error))
+    return Check(name="validators", passed=True, detail=f"ready: {', '.join(names)}")

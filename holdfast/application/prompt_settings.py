@@ -33,6 +33,7 @@ from holdfast.domain.output_judge import OutputAction, OutputRule
 from holdfast.domain.pattern import Pattern
 from holdfast.domain.persona import PARAMETER_NAMES, Persona, PersonaBook
 from holdfast.domain.required_fields import RequiredFields
+from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.inference import Parameters
 from holdfast.ports.output import MAX_CHECKED_CHARS, OutputValidator
 
@@ -143,7 +144,7 @@ def make_rules(validators: Mapping[str, ValidatorSettings]) -> tuple[OutputRule,
     """Return the validators in their order, each with what follows.
 
     Raises:
-        ConfigurationError: if a validator could not work.
+        ConfigurationError: if a validator could not work, or its driver is not installed.
     """
     return tuple(
         OutputRule(validator=_make_validator(name, chosen), action=chosen.action) for name, chosen in validators.items()
@@ -157,7 +158,10 @@ def _make_validator(
         case RequiredFieldsSettings():
             return RequiredFields(name=name, fields=chosen.fields, max_chars=chosen.max_chars)
         case JsonSchemaSettings():
-            from holdfast.adapters.jsonschema import JsonSchemaValidator  # noqa: PLC0415 - loaded when it is chosen
+            try:
+                from holdfast.adapters.jsonschema import JsonSchemaValidator  # noqa: PLC0415 - loaded when it is chosen
+            except ImportError as error:
+                raise ConfigurationError(str(error), path=f"validators.{name}.kind") from error
 
             return JsonSchemaValidator(name, chosen.json_schema, max_chars=chosen.max_chars)
         case PatternSettings():

@@ -31,7 +31,7 @@ class SettingInForce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Whether one adapter can reach what it needs, and what it found."""
+    """Whether one part is ready, and what it found."""
 
     name: str
     passed: bool
@@ -44,7 +44,7 @@ class Diagnosis:
 
     Args:
         settings: every setting, in order of its path.
-        checks: one for each adapter in use.
+        checks: one for each adapter in use, and for the personas and the validators where there are any.
         available_memory_bytes: what can be allocated without swapping; None where the system does not tell.
     """
 
