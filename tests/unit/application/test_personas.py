@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast import Container, Message, Request, Role, Settings, open_container, open_orchestrator
-from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast import Message, Request, Role, Settings, open_orchestrator
 from holdfast.adapters.memory.sessions import MemorySessions
-from holdfast.application.container import Backend
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import answer_fingerprint
 from holdfast.application.settings_sources import load_settings
 from holdfast.ports.errors import ConfigurationError, RequestError
 from holdfast.ports.events import PersonaChosen, RequestAnswered
-from holdfast.ports.inference import Completion, InferenceBackend, Parameters, Prompt, ResponseFormat
-from holdfast.ports.retrieval import Passage, Retriever
+from holdfast.ports.inference import Parameters, Prompt, ResponseFormat
 from holdfast.ports.service import Disposition, Reply
-from holdfast.ports.session import SessionStore
 from holdfast.testing import VirtualClock
+from tests.fakes.service import Answering, Shelf, ask, opened, told
 
 pytestmark = pytest.mark.anyio
 
@@ -47,57 +43,12 @@ SETTINGS = Settings.model_validate(
 )
 
 
-class Answering:
-    """Answers at once; keeps its prompts."""
-
-    def __init__(self) -> None:
-        self.prompts: list[Prompt] = []
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.prompts.append(prompt)
-        return Completion(text=f"answer {len(self.prompts)}", model="m")
-
-
-class Shelf:
-    """Finds the query itself."""
-
-    async def retrieve(self, query: str, *, limit: int) -> tuple[Passage, ...]:
-        return (Passage(source="a.md", heading="A", text=query, score=1.0),)[:limit]
-
-
-def ask(question: str = "why?", persona: str | None = None) -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),), persona=persona)
-
-
 def system_messages(prompt: Prompt) -> list[str]:
     return [message.content for message in prompt.messages if message.role is Role.SYSTEM]
 
 
-@asynccontextmanager
-async def opened(
-    backend: InferenceBackend,
-    settings: Settings = SETTINGS,
-    *,
-    retriever: Retriever | None = None,
-    sessions: SessionStore | None = None,
-) -> AsyncGenerator[Orchestrator]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.retriever.override(providers.Object(nullcontext(retriever)))
-    guarded = {"a": Backend(provider=SharedBackendProvider(backend), guard=settings.guard)}
-    container.backends.override(providers.Object(guarded))
-    if sessions is not None:
-        container.session_store.override(providers.Object(nullcontext(sessions)))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
 def chosen(orchestrator: Orchestrator) -> list[tuple[str, str]]:
-    return [
-        (recorded.event.persona, recorded.event.chosen_by)
-        for recorded in orchestrator.events
-        if isinstance(recorded.event, PersonaChosen)
-    ]
+    return [(event.persona, event.chosen_by) for event in told(orchestrator, PersonaChosen)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +64,7 @@ async def test_submit_persona_by_name_command_or_text_instructs_the_backend(
     request_: Request, persona: str, instructions: str, chosen_by: str, question: str
 ) -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         reply = await orchestrator.submit(request_)
         events = chosen(orchestrator)
 
@@ -128,7 +79,7 @@ async def test_submit_persona_by_name_command_or_text_instructs_the_backend(
 
 async def test_submit_question_that_recommends_nobody_goes_on_untouched() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         reply = await orchestrator.submit(ask("why is the sky blue?"))
         events = chosen(orchestrator)
 
@@ -142,7 +93,7 @@ async def test_submit_instructions_come_before_passages_and_the_callers_own_syst
     backend = Answering()
     own = Message(role=Role.SYSTEM, content="Be brief.")
     question = ask("/expert memory why?")
-    async with opened(backend, retriever=Shelf()) as orchestrator:
+    async with opened({"a": backend}, SETTINGS, retriever=Shelf()) as orchestrator:
         await orchestrator.submit(replace(question, messages=(own, *question.messages)))
 
     first, second, third = system_messages(backend.prompts[0])
@@ -153,7 +104,7 @@ async def test_submit_instructions_come_before_passages_and_the_callers_own_syst
 
 async def test_submit_parameters_of_the_persona_stand_under_those_of_the_request() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         await orchestrator.submit(ask(persona="memory"))
         await orchestrator.submit(replace(ask(persona="memory"), parameters=Parameters(max_tokens=9)))
 
@@ -165,7 +116,7 @@ async def test_submit_parameters_of_the_persona_stand_under_those_of_the_request
 
 async def test_submit_parameter_that_the_persona_keeps_to_itself_is_refused_naming_the_allowed_ones() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         with pytest.raises(RequestError, match=r"^parameters\.seed: persona 'memory' .*; it allows max_tokens$"):
             await orchestrator.submit(replace(ask(persona="memory"), parameters=Parameters(seed=1)))
         health = orchestrator.health()
@@ -187,7 +138,7 @@ async def test_submit_parameter_that_the_persona_keeps_to_itself_is_refused_nami
 )
 async def test_submit_unknown_persona_is_a_value_error_naming_the_valid_ones(request_: Request) -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         with pytest.raises(ValueError, match=r"^persona: there is no 'nobody'; there are memory, sql, twin$"):
             await orchestrator.submit(request_)
         health = orchestrator.health()
@@ -197,7 +148,7 @@ async def test_submit_unknown_persona_is_a_value_error_naming_the_valid_ones(req
 
 
 async def test_submit_two_personas_never_share_an_answer_and_one_persona_does_however_it_was_chosen() -> None:
-    backend = Answering()
+    backend = Answering(text="answer {}".format)
     questions = [
         ask("a query?"),
         ask("a query?", persona="sql"),
@@ -205,7 +156,7 @@ async def test_submit_two_personas_never_share_an_answer_and_one_persona_does_ho
         ask("a query?", persona="memory"),
         ask("a query?", persona="twin"),
     ]
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         replies = [await orchestrator.submit(question) for question in questions]
 
     called, cached = Disposition.CALLED, Disposition.CACHED
@@ -215,9 +166,9 @@ async def test_submit_two_personas_never_share_an_answer_and_one_persona_does_ho
 
 
 async def test_submit_same_question_to_two_personas_at_once_is_called_twice() -> None:
-    backend = Answering()
+    backend = Answering(text="answer {}".format)
     replies: list[Reply] = []
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
 
         async def submit(persona: str) -> None:
             replies.append(await orchestrator.submit(ask(persona=persona)))
@@ -243,11 +194,11 @@ async def test_submit_same_question_to_two_personas_at_once_is_called_twice() ->
 )
 async def test_submit_command_is_answered_by_holdfast_itself_and_calls_nothing(command: str, text: str) -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         first = await orchestrator.submit(replace(ask(command), request_id="r-1"))
         second = await orchestrator.submit(ask(command))
         health = orchestrator.health()
-        answered = [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, RequestAnswered)]
+        answered = told(orchestrator, RequestAnswered)
 
     assert first.text.startswith(text)
     assert (first.disposition, first.attempts, first.backend, first.request_id) == (
@@ -264,7 +215,7 @@ async def test_submit_command_is_answered_by_holdfast_itself_and_calls_nothing(c
 
 
 async def test_submit_name_alone_without_a_session_is_refused() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering()}, SETTINGS) as orchestrator:
         with pytest.raises(RequestError, match=r"without a session, /expert memory holds for one question"):
             await orchestrator.submit(ask("/expert memory"))
 
@@ -272,7 +223,7 @@ async def test_submit_name_alone_without_a_session_is_refused() -> None:
 @pytest.mark.parametrize("content", ["/help", "//expert off", "what does /expert off do?"])
 async def test_submit_what_only_looks_like_a_command_is_asked(content: str) -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         reply = await orchestrator.submit(ask(content))
 
     assert reply.disposition is Disposition.CALLED
@@ -281,7 +232,7 @@ async def test_submit_what_only_looks_like_a_command_is_asked(content: str) -> N
 
 async def test_stream_command_is_answered_by_holdfast_itself() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         async with orchestrator.stream(replace(ask("/expert"), request_id="r-1")) as stream:
             pieces = [piece async for piece in stream]
             reply = await stream.reply()
@@ -295,7 +246,7 @@ async def test_stream_command_is_answered_by_holdfast_itself() -> None:
 
 async def test_stream_persona_answers_and_shares_with_submit() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         async with orchestrator.stream(ask("/expert memory why?")) as stream:
             streamed = await stream.reply()
         submitted = await orchestrator.submit(ask(persona="memory"))
@@ -305,7 +256,7 @@ async def test_stream_persona_answers_and_shares_with_submit() -> None:
 
 
 async def test_stream_wrong_persona_is_refused_on_entering() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering()}, SETTINGS) as orchestrator:
         with pytest.raises(RequestError, match="there is no 'nobody'"):
             async with orchestrator.stream(ask(persona="nobody")):
                 pytest.fail("entered")
@@ -313,7 +264,7 @@ async def test_stream_wrong_persona_is_refused_on_entering() -> None:
 
 async def test_submit_where_there_are_no_personas_leaves_commands_alone_and_refuses_names() -> None:
     backend = Answering()
-    async with opened(backend, Settings()) as orchestrator:
+    async with opened({"a": backend}) as orchestrator:
         await orchestrator.submit(ask("/expert off"))
         with pytest.raises(RequestError, match=r"^persona: there is no 'memory'; there are none$"):
             await orchestrator.submit(ask(persona="memory"))
@@ -327,7 +278,7 @@ async def in_session(orchestrator: Orchestrator, session_id: str, question: str)
 
 async def test_session_keeps_the_persona_of_a_command_until_off() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         session_id = await orchestrator.sessions.create(tenant="default")
         replies = [
             await in_session(orchestrator, session_id, said)
@@ -361,7 +312,7 @@ async def test_session_keeps_the_persona_of_a_command_until_off() -> None:
 
 async def test_session_of_one_keeps_nothing_for_another() -> None:
     backend = Answering()
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, SETTINGS) as orchestrator:
         first = await orchestrator.sessions.create(tenant="default")
         second = await orchestrator.sessions.create(tenant="default")
         await in_session(orchestrator, first, "/expert memory")
@@ -373,10 +324,10 @@ async def test_session_of_one_keeps_nothing_for_another() -> None:
 async def test_session_that_keeps_a_persona_that_is_gone_goes_on_without_it() -> None:
     store = MemorySessions(clock=VirtualClock())
     fewer = SETTINGS.model_copy(update={"personas": {"sql": SETTINGS.personas["sql"]}})
-    async with opened(Answering(), sessions=store) as orchestrator:
+    async with opened({"a": Answering()}, SETTINGS, session_store=nullcontext(store)) as orchestrator:
         session_id = await orchestrator.sessions.create(tenant="default")
         await in_session(orchestrator, session_id, "/expert memory")
-    async with opened(Answering(), fewer, sessions=store) as orchestrator:
+    async with opened({"a": Answering()}, fewer, session_store=nullcontext(store)) as orchestrator:
         reply = await in_session(orchestrator, session_id, "why?")
         status = await in_session(orchestrator, session_id, "/expert status")
         off = await in_session(orchestrator, session_id, "/expert off")
