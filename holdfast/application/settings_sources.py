@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
@@ -33,6 +33,17 @@ _DELIMITER: Final = "__"
 class _InEnvironment(Settings, BaseSettings):
     # Only to say how variables are named; it is never made.
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter=_DELIMITER)
+
+
+class _Environment(EnvSettingsSource):
+    """Also reads JSON from a variable of one field of a mechanism's own configuration."""
+
+    def next_field(self, field: Any, key: str, case_sensitive: bool | None = None) -> Any:  # noqa: ANN401, FBT001 - as overridden
+        """Return the field of that name below `field`, or its type; None if there is none."""
+        found = super().next_field(field, key, case_sensitive)
+        section = getattr(field, "annotation", field)
+        # A dataclass of ours is none of pydantic's, which is all that it looks into.
+        return get_type_hints(section).get(key) if found is None and is_dataclass(section) else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +151,7 @@ def _read_environment() -> dict[str, Any]:
                     nearest=_PREFIX + nearest.upper() if nearest else None,
                 )
     try:
-        return EnvSettingsSource(_InEnvironment)()
+        return _Environment(_InEnvironment)()
     except SettingsError as error:
         raise ConfigurationError(f"{error}; give JSON, or one variable for each key", path=_PREFIX + "*") from error
 
