@@ -249,7 +249,7 @@ async def test_stream_persona_answers_and_shares_with_submit() -> None:
     async with opened({"a": backend}, SETTINGS) as orchestrator:
         async with orchestrator.stream(ask("/expert memory why?")) as stream:
             streamed = await stream.reply()
-        submitted = await orchestrator.submit(ask(persona="memory"))
+        submitted = await orchestrator.submit(ask("why?", persona="memory"))
 
     assert (streamed.persona, submitted.persona) == ("memory", "memory")
     assert submitted.disposition is Disposition.CACHED
