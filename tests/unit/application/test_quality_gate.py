@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast import Container, Message, Request, Role, Settings, open_container
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend
+from holdfast import Message, Role, Settings
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.domain.output_judge import OutputAction, OutputRule
 from holdfast.ports.errors import (
@@ -24,10 +19,10 @@ from holdfast.ports.errors import (
     ValidatorError,
 )
 from holdfast.ports.events import OutputMarked, OutputRejected, OutputRepairAsked, ValidatorFailed
-from holdfast.ports.inference import Completion, InferenceBackend, Parameters, Prompt, ResponseFormat, Usage
+from holdfast.ports.inference import Completion, Parameters, Prompt, ResponseFormat, Usage
 from holdfast.ports.service import Disposition, Reply
-from holdfast.ports.statistics import Health
-from holdfast.testing import VirtualClock, sweep_cancellation
+from holdfast.testing import sweep_cancellation
+from tests.fakes.service import Answering, ask, assert_nothing_is_held, opened, told
 
 pytestmark = pytest.mark.anyio
 
@@ -40,76 +35,32 @@ def settings_of(action: str = "repair", **more: Any) -> Settings:  # noqa: ANN40
     return Settings.model_validate({"validators": {"order": order}} | more)
 
 
-class Answering:
-    """Gives one answer after another, each after a while, then the last one again; an error is raised."""
+def in_turn(*answers: str | Exception, delay_s: float = 1.0) -> Answering:
+    """Return a backend that gives one answer after another, then the last one again; an error is raised."""
 
-    def __init__(self, *answers: str | Exception, delay_s: float = 1.0) -> None:
-        self._answers = answers
-        self._delay_s = delay_s
-        self.prompts: list[Prompt] = []
+    def error_of(call: int) -> Exception | None:
+        answer = answers[min(call, len(answers)) - 1]
+        return answer if isinstance(answer, Exception) else None
 
-    async def complete(self, prompt: Prompt) -> Completion:
-        answer = self._answers[min(len(self.prompts), len(self._answers) - 1)]
-        self.prompts.append(prompt)
-        await anyio.sleep(self._delay_s)
-        if isinstance(answer, Exception):
-            raise answer
-        return Completion(text=answer, model="m", usage=TOKENS)
-
-
-def ask(question: str = "what is the total?", **more: Any) -> Request:  # noqa: ANN401 - any field of a request
-    return replace(Request(messages=(Message(role=Role.USER, content=question),)), **more)
+    return Answering(
+        delay_s=delay_s,
+        text=lambda call: str(answers[min(call, len(answers)) - 1]),
+        usage=TOKENS,
+        failing=error_of,
+    )
 
 
 def rejected(**more: Any) -> OutputRejectedError:  # noqa: ANN401 - any attribute
     return OutputRejectedError(**{"validator": "order", "backend": "a", "problem": "lacks the field 'total'"} | more)
 
 
-@asynccontextmanager
-async def opened(
-    *backends: InferenceBackend,
-    settings: Settings | None = None,
-    rules: Sequence[OutputRule] | None = None,
-) -> AsyncGenerator[Orchestrator]:
-    settings = settings or settings_of()
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
-        for name, backend in zip("abc", backends, strict=False)
-    }
-    container.backends.override(providers.Object(guarded))
-    if rules is not None:
-        container.output_rules.override(providers.Object(rules))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
 def heard(orchestrator: Orchestrator) -> list[object]:
-    about_output = (OutputMarked, OutputRejected, OutputRepairAsked, ValidatorFailed)
-    return [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, about_output)]
-
-
-def assert_nothing_is_held(health: Health) -> None:
-    assert (health.admission.waiting, health.admission.limit.in_flight) == (0, 0)
-    assert health.deduplication.in_flight == 0
-    output = health.output
-    assert output is not None
-    assert output.in_repair == 0
-    ended = output.passed + output.marked + output.rejected + output.failed + output.abandoned
-    assert output.answers == ended
-    for backend in health.backends:
-        budget = backend.retry_budget
-        assert (budget.in_flight, budget.retries_in_flight, budget.waiting) == (0, 0, 0)
-        assert budget.asked == budget.without_token + budget.without_room + budget.abandoned + budget.retried
-        assert (backend.breaker.in_flight, backend.pool.leased, backend.pool.waiting) == (0, 0, 0)
+    return [*told(orchestrator, OutputMarked, OutputRejected, OutputRepairAsked, ValidatorFailed)]
 
 
 async def test_submit_answer_that_passes_goes_out_after_one_call() -> None:
-    backend = Answering(GOOD)
-    async with opened(backend) as orchestrator:
+    backend = in_turn(GOOD)
+    async with opened({"a": backend}, settings_of()) as orchestrator:
         reply = await orchestrator.submit(ask())
         health = orchestrator.health()
         events = heard(orchestrator)
@@ -122,8 +73,8 @@ async def test_submit_answer_that_passes_goes_out_after_one_call() -> None:
 
 
 async def test_submit_answer_that_lacks_a_field_is_mended_by_the_same_backend() -> None:
-    backend, other = Answering(BAD, GOOD), Answering(GOOD)
-    async with opened(backend, other) as orchestrator:
+    backend, other = in_turn(BAD, GOOD), in_turn(GOOD)
+    async with opened({"a": backend, "b": other}, settings_of()) as orchestrator:
         reply = await orchestrator.submit(ask())
         health = orchestrator.health()
         events = heard(orchestrator)
@@ -150,16 +101,16 @@ async def test_submit_answer_that_lacks_a_field_is_mended_by_the_same_backend() 
 
 
 async def test_submit_repair_carries_an_idempotency_key_of_its_own() -> None:
-    backend = Answering(BAD, GOOD)
-    async with opened(backend) as orchestrator:
+    backend = in_turn(BAD, GOOD)
+    async with opened({"a": backend}, settings_of()) as orchestrator:
         await orchestrator.submit(ask(idempotency_key="mine"))
 
     assert [prompt.idempotency_key for prompt in backend.prompts] == ["mine", "mine-repair"]
 
 
 async def test_submit_answer_that_is_still_wrong_is_rejected_and_kept_for_nobody() -> None:
-    backend = Answering(BAD, BAD, GOOD)
-    async with opened(backend) as orchestrator:
+    backend = in_turn(BAD, BAD, GOOD)
+    async with opened({"a": backend}, settings_of()) as orchestrator:
         with pytest.raises(OutputRejectedError, match=r"'order': the answer of backend 'a' lacks the field 'total'"):
             await orchestrator.submit(ask())
         health = orchestrator.health()
@@ -179,8 +130,8 @@ async def test_submit_answer_that_is_still_wrong_is_rejected_and_kept_for_nobody
 
 async def test_submit_when_the_retry_budget_is_spent_is_rejected_and_not_asked_again() -> None:
     spent = settings_of(guard={"retry_budget": {"min_retries": 0, "token_ratio": 0.01}})
-    backend = Answering(BAD, GOOD)
-    async with opened(backend, settings=spent) as orchestrator:
+    backend = in_turn(BAD, GOOD)
+    async with opened({"a": backend}, spent) as orchestrator:
         with pytest.raises(OutputRejectedError):
             await orchestrator.submit(ask())
         health = orchestrator.health()
@@ -193,10 +144,9 @@ async def test_submit_when_the_retry_budget_is_spent_is_rejected_and_not_asked_a
 
 
 async def test_submit_100_wrong_answers_at_once_are_repaired_within_the_retry_budget_only() -> None:
-    backend = Answering(BAD)
-    async with opened(
-        backend, settings=settings_of(max_in_flight=200, guard={"pool": {"max_size": 200}})
-    ) as orchestrator:
+    backend = in_turn(BAD)
+    settings = settings_of(max_in_flight=200, guard={"pool": {"max_size": 200}})
+    async with opened({"a": backend}, settings) as orchestrator:
 
         async def submit(number: int) -> None:
             with pytest.raises(OutputRejectedError):
@@ -215,8 +165,8 @@ async def test_submit_100_wrong_answers_at_once_are_repaired_within_the_retry_bu
 
 
 async def test_submit_that_is_not_idempotent_is_not_asked_again() -> None:
-    backend = Answering(BAD, GOOD)
-    async with opened(backend) as orchestrator:
+    backend = in_turn(BAD, GOOD)
+    async with opened({"a": backend}, settings_of()) as orchestrator:
         with pytest.raises(OutputRejectedError):
             await orchestrator.submit(ask(idempotent=False))
 
@@ -225,8 +175,8 @@ async def test_submit_that_is_not_idempotent_is_not_asked_again() -> None:
 
 async def test_submit_repair_that_fails_is_not_retried_and_told_as_the_cause() -> None:
     down = BackendUnavailableError("is down", backend="a")
-    backend, other = Answering(BAD, down), Answering(GOOD)
-    async with opened(backend, other) as orchestrator:
+    backend, other = in_turn(BAD, down), in_turn(GOOD)
+    async with opened({"a": backend, "b": other}, settings_of()) as orchestrator:
         with pytest.raises(OutputRejectedError) as caught:
             await orchestrator.submit(ask(no_cache=True))
         await anyio.sleep(1)  # while the pool resets what has failed
@@ -240,8 +190,8 @@ async def test_submit_repair_that_fails_is_not_retried_and_told_as_the_cause() -
 
 
 async def test_submit_action_reject_asks_nobody_again() -> None:
-    backend = Answering(BAD, GOOD)
-    async with opened(backend, settings=settings_of("reject")) as orchestrator:
+    backend = in_turn(BAD, GOOD)
+    async with opened({"a": backend}, settings_of("reject")) as orchestrator:
         with pytest.raises(OutputRejectedError):
             await orchestrator.submit(ask())
 
@@ -249,8 +199,8 @@ async def test_submit_action_reject_asks_nobody_again() -> None:
 
 
 async def test_submit_action_mark_lets_the_answer_out_with_its_mark_also_from_the_window() -> None:
-    backend = Answering(BAD)
-    async with opened(backend, settings=settings_of("mark")) as orchestrator:
+    backend = in_turn(BAD)
+    async with opened({"a": backend}, settings_of("mark")) as orchestrator:
         first = await orchestrator.submit(ask())
         second = await orchestrator.submit(ask())
         health = orchestrator.health()
@@ -264,9 +214,9 @@ async def test_submit_action_mark_lets_the_answer_out_with_its_mark_also_from_th
 
 
 async def test_submit_identical_requests_share_one_repair_and_one_rejection() -> None:
-    backend = Answering(BAD, BAD)
+    backend = in_turn(BAD, BAD)
     failures: list[OutputRejectedError] = []
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}, settings_of()) as orchestrator:
 
         async def submit() -> None:
             with pytest.raises(OutputRejectedError) as caught:
@@ -286,8 +236,8 @@ async def test_submit_identical_requests_share_one_repair_and_one_rejection() ->
 
 async def test_submit_answer_is_judged_after_its_fences_are_stripped_also_the_mended_one() -> None:
     fenced = f"```json\n{GOOD}\n```"
-    backend = Answering(UGLY, fenced)
-    async with opened(backend) as orchestrator:
+    backend = in_turn(UGLY, fenced)
+    async with opened({"a": backend}, settings_of()) as orchestrator:
         reply = await orchestrator.submit(ask(parameters=Parameters(response_format=ResponseFormat.JSON)))
 
     assert (reply.text, reply.attempts) == (GOOD, 2)
@@ -299,7 +249,7 @@ async def test_submit_validator_that_a_persona_names_checks_only_its_answers() -
         prompts={"p": "Answer as JSON."},
         personas={"clerk": {"prompt": "p", "validators": ["order"]}, "poet": {"prompt": "p"}},
     )
-    async with opened(Answering(UGLY), settings=settings) as orchestrator:
+    async with opened({"a": in_turn(UGLY)}, settings) as orchestrator:
         free = await orchestrator.submit(ask())
         poem = await orchestrator.submit(ask(persona="poet"))
         with pytest.raises(OutputRejectedError):
@@ -328,7 +278,7 @@ async def test_submit_validator_that_raises_fails_that_request_by_name_while_oth
     replies: list[Reply] = []
     failures: list[ValidatorError] = []
     rules = [OutputRule(validator=Fragile(), action=OutputAction.MARK)]
-    async with opened(Echo(), rules=rules) as orchestrator:
+    async with opened({"a": Echo()}, settings_of(), output_rules=rules) as orchestrator:
 
         async def submit(question: str) -> None:
             try:
@@ -370,7 +320,7 @@ async def test_submit_answer_made_to_break_a_validator_is_rejected_like_any_othe
     validator: dict[str, Any], text: str
 ) -> None:
     settings = Settings.model_validate({"validators": {"strict": validator}})
-    async with opened(Answering(text), settings=settings) as orchestrator:
+    async with opened({"a": in_turn(text)}, settings) as orchestrator:
         with pytest.raises(OutputRejectedError) as caught:
             await orchestrator.submit(ask())
 
@@ -392,8 +342,8 @@ async def test_submit_several_validators_of_each_kind_are_asked_in_their_order()
             }
         }
     )
-    backend = Answering('{"total": "42"}', GOOD)
-    async with opened(backend, settings=settings) as orchestrator:
+    backend = in_turn('{"total": "42"}', GOOD)
+    async with opened({"a": backend}, settings) as orchestrator:
         reply = await orchestrator.submit(ask())
 
     assert (reply.text, reply.marks) == (GOOD, ("polite", "cited"))
@@ -402,9 +352,9 @@ async def test_submit_several_validators_of_each_kind_are_asked_in_their_order()
 
 @pytest.mark.parametrize("action", ["reject", "repair"])
 async def test_stream_answer_that_may_be_kept_from_going_out_comes_as_one_piece(action: str) -> None:
-    backend = Answering(BAD, GOOD) if action == "repair" else Answering(GOOD)
+    backend = in_turn(BAD, GOOD) if action == "repair" else in_turn(GOOD)
     async with (
-        opened(backend, settings=settings_of(action)) as orchestrator,
+        opened({"a": backend}, settings_of(action)) as orchestrator,
         orchestrator.stream(ask()) as stream,
     ):
         pieces = [piece async for piece in stream]
@@ -415,7 +365,7 @@ async def test_stream_answer_that_may_be_kept_from_going_out_comes_as_one_piece(
 
 
 async def test_stream_answer_that_is_rejected_sends_nothing() -> None:
-    async with opened(Answering(BAD), settings=settings_of("reject")) as orchestrator:
+    async with opened({"a": in_turn(BAD)}, settings_of("reject")) as orchestrator:
         async with orchestrator.stream(ask()) as stream:
             with pytest.raises(OutputRejectedError):
                 await anext(stream)
@@ -425,7 +375,7 @@ async def test_stream_answer_that_is_rejected_sends_nothing() -> None:
 
 
 async def test_submit_rejected_answer_is_not_kept_in_the_session() -> None:
-    async with opened(Answering(BAD), settings=settings_of("reject")) as orchestrator:
+    async with opened({"a": in_turn(BAD)}, settings_of("reject")) as orchestrator:
         session_id = await orchestrator.sessions.create(tenant="default")
         with pytest.raises(OutputRejectedError):
             await orchestrator.submit(ask(session_id=session_id))
@@ -435,7 +385,7 @@ async def test_submit_rejected_answer_is_not_kept_in_the_session() -> None:
 
 
 async def test_submit_deadline_that_passes_during_the_repair_ends_the_request_and_leaves_nothing() -> None:
-    async with opened(Answering(BAD, delay_s=3.0)) as orchestrator:
+    async with opened({"a": in_turn(BAD, delay_s=3.0)}, settings_of()) as orchestrator:
         with pytest.raises(TimeoutError, match="deadline of 5 s"):
             await orchestrator.submit(ask(timeout_s=5.0))
         await anyio.sleep(10)
@@ -448,7 +398,7 @@ async def test_submit_deadline_that_passes_during_the_repair_ends_the_request_an
 
 @pytest.mark.parametrize("no_cache", [True, False])
 async def test_submit_cancelled_at_every_checkpoint_around_the_repair_leaves_nothing_behind(no_cache: bool) -> None:
-    async with opened(Answering(BAD)) as orchestrator:
+    async with opened({"a": in_turn(BAD)}, settings_of()) as orchestrator:
 
         async def scenario() -> None:
             with pytest.raises(OutputRejectedError):
@@ -474,7 +424,7 @@ async def test_submit_while_the_wall_clock_steps_back_by_an_hour_is_mended_the_s
     now_s = time.time()
     steps: Callable[[], float] = iter([now_s, *(now_s - 3600 for _ in range(10_000))]).__next__
     monkeypatch.setattr(time, "time", steps)
-    async with opened(Answering(BAD, GOOD)) as orchestrator:
+    async with opened({"a": in_turn(BAD, GOOD)}, settings_of()) as orchestrator:
         reply = await orchestrator.submit(ask())
 
     assert (reply.text, reply.attempts) == (GOOD, 2)
@@ -501,12 +451,12 @@ async def test_validator_that_could_not_work_is_refused_at_start(validator: dict
     settings = Settings.model_validate({"validators": {"v": validator}})
 
     with pytest.raises(ConfigurationError, match=message):
-        async with opened(Answering(GOOD), settings=settings):
+        async with opened({"a": in_turn(GOOD)}, settings):
             pytest.fail("opened")
 
 
 async def test_health_where_there_are_no_validators_has_no_output() -> None:
-    async with opened(Answering(UGLY), settings=Settings()) as orchestrator:
+    async with opened({"a": in_turn(UGLY)}, Settings()) as orchestrator:
         reply = await orchestrator.submit(ask())
 
         assert (reply.text, reply.marks) == (UGLY, ())
