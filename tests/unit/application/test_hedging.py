@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
-from holdfast.ports.errors import BackendUnavailableError, DeadlineExceededError, HoldfastError
+from holdfast.ports.errors import DeadlineExceededError, HoldfastError
 from holdfast.ports.events import HedgeLaunched, HedgeRefused, HedgeWon
-from holdfast.ports.inference import Completion, Message, Prompt, Role
 from holdfast.ports.service import Request
 from holdfast.ports.statistics import Health, HedgeStatistics
-from holdfast.testing import VirtualClock, sweep_cancellation
-from tests.fakes.events import Listener
+from holdfast.testing import sweep_cancellation
+from tests.fakes import service
+from tests.fakes.service import Answering, ask_anew, assert_nothing_is_held, told, unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -35,26 +30,10 @@ WARM_UP = 100
 HEDGED = GuardSettings(hedge=HedgeConfig())
 
 
-class Backed:
-    """Each call takes as long as `delay_s` says of its number, and fails where `failing` says so; knows what runs."""
-
-    def __init__(self, delay_s: Callable[[int], float], *, failing: Callable[[int], bool] = lambda call: False) -> None:
-        self._delay_s = delay_s
-        self._failing = failing
-        self.calls = 0
-        self.running = 0
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.calls += 1
-        number = self.calls
-        self.running += 1
-        try:
-            await anyio.sleep(self._delay_s(number))
-        finally:
-            self.running -= 1
-        if self._failing(number):
-            raise BackendUnavailableError("is down", backend="a")
-        return Completion(text=f"call {number}", model="backed-1")
+def answering(
+    delay_s: Callable[[int], float], *, failing: Callable[[int], Exception | None] = lambda call: None
+) -> Answering:
+    return Answering(delay_s=delay_s, text="call {}".format, failing=failing)
 
 
 def slow_at(*numbers: int, slow_s: float = 50.0) -> Callable[[int], float]:
@@ -62,27 +41,17 @@ def slow_at(*numbers: int, slow_s: float = 50.0) -> Callable[[int], float]:
     return lambda call: slow_s if call - WARM_UP in numbers else USUAL_S / 2 if call > WARM_UP else USUAL_S
 
 
-@asynccontextmanager
-async def opened(
-    backend: Backed, guard: GuardSettings = HEDGED, *, listener: Listener | None = None
-) -> AsyncGenerator[Orchestrator]:
-    settings = Settings(guard=guard, max_in_flight=1000)
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    container.event_sinks.override(providers.Object(() if listener is None else (listener,)))
-    container.backends.override(providers.Object({"a": Backend(provider=SharedBackendProvider(backend), guard=guard)}))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+def failing_at(*numbers: int) -> Callable[[int], Exception | None]:
+    """Return failures of the calls of these numbers, counted as in `slow_at`."""
+    return lambda call: unavailable() if call - WARM_UP in numbers else None
 
 
-_numbers = itertools.count()
+def opened(backend: Answering, guard: GuardSettings = HEDGED) -> AbstractAsyncContextManager[Orchestrator]:
+    return service.opened({"a": backend}, Settings(guard=guard, max_in_flight=1000))
 
 
 def ask() -> Request:
-    """Return a question that nobody has asked before."""
-    return Request(messages=(Message(role=Role.USER, content=f"question {next(_numbers)}"),), timeout_s=600.0)
+    return ask_anew(timeout_s=600.0)
 
 
 async def warm_up(orchestrator: Orchestrator) -> None:
@@ -96,28 +65,15 @@ def hedging(health: Health) -> HedgeStatistics:
     return found
 
 
-def assert_nothing_is_held(health: Health) -> None:
-    backend = health.backends[0]
-    statistics = hedging(health)
-    assert statistics.running == 0
-    assert statistics.due == (
-        statistics.hedged + statistics.without_credit + statistics.without_token + statistics.without_room
-    )
-    assert statistics.hedged == statistics.won + statistics.lost + statistics.failed + statistics.abandoned
-    assert (backend.retry_budget.in_flight, backend.retry_budget.retries_in_flight) == (0, 0)
-    assert backend.retry_budget.waiting == 0
-    assert (backend.breaker.in_flight, backend.pool.leased, backend.pool.waiting) == (0, 0, 0)
-    assert health.admission.limit.in_flight == 0
-
-
 async def test_submit_slow_call_after_a_warm_up_is_answered_by_the_second_and_the_first_holds_nothing() -> None:
-    backend, listener = Backed(slow_at(1)), Listener()
-    async with opened(backend, listener=listener) as orchestrator:
+    backend = answering(slow_at(1))
+    async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(replace(ask(), no_cache=True))  # in this very task
         running, health = backend.running, orchestrator.health()
         await anyio.sleep(0.001)  # the pool resets what the cancelled call had leased
         later = orchestrator.health()
+        events = told(orchestrator, HedgeLaunched, HedgeWon, HedgeRefused)
 
     assert (reply.text, reply.attempts) == (f"call {WARM_UP + 2}", 2)
     assert reply.backend_s == pytest.approx(USUAL_S + USUAL_S / 2)
@@ -125,12 +81,11 @@ async def test_submit_slow_call_after_a_warm_up_is_answered_by_the_second_and_th
     assert health.backends[0].retry_budget.retries_in_flight == 0
     assert_nothing_is_held(later)
     assert (hedging(health).hedged, hedging(health).won) == (1, 1)
-    told = [type(event) for event in listener.heard if isinstance(event, HedgeLaunched | HedgeWon | HedgeRefused)]
-    assert told == [HedgeLaunched, HedgeWon]
+    assert [type(event) for event in events] == [HedgeLaunched, HedgeWon]
 
 
 async def test_submit_loser_counts_as_nothing_for_the_breaker_and_as_a_retry_for_the_budget() -> None:
-    async with opened(Backed(slow_at(1))) as orchestrator:
+    async with opened(answering(slow_at(1))) as orchestrator:
         await warm_up(orchestrator)
         await orchestrator.submit(ask())
         backend = orchestrator.health().backends[0]
@@ -140,7 +95,7 @@ async def test_submit_loser_counts_as_nothing_for_the_breaker_and_as_a_retry_for
 
 
 async def test_submit_without_hedging_in_the_settings_waits_for_the_first_call() -> None:
-    async with opened(Backed(slow_at(1)), GuardSettings(attempt_timeout_s=300.0)) as orchestrator:
+    async with opened(answering(slow_at(1)), GuardSettings(attempt_timeout_s=300.0)) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(ask())
         health = orchestrator.health()
@@ -149,7 +104,7 @@ async def test_submit_without_hedging_in_the_settings_waits_for_the_first_call()
 
 
 async def test_submit_request_that_is_not_idempotent_is_neither_hedged_nor_a_sample() -> None:
-    backend = Backed(slow_at(1))
+    backend = answering(slow_at(1))
     async with opened(backend, HEDGED.model_copy(update={"attempt_timeout_s": 300.0})) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(replace(ask(), idempotent=False))
@@ -160,7 +115,7 @@ async def test_submit_request_that_is_not_idempotent_is_neither_hedged_nor_a_sam
 
 
 async def test_stream_that_is_slow_is_not_hedged() -> None:
-    backend = Backed(slow_at(1, slow_s=20.0))
+    backend = answering(slow_at(1, slow_s=20.0))
     async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         async with orchestrator.stream(ask()) as stream:
@@ -172,7 +127,7 @@ async def test_stream_that_is_slow_is_not_hedged() -> None:
 
 
 async def test_submit_first_call_of_two_fails_the_second_answers_without_a_retry() -> None:
-    backend = Backed(slow_at(1, slow_s=1.2), failing=lambda call: call == WARM_UP + 1)
+    backend = answering(slow_at(1, slow_s=1.2), failing=failing_at(1))
     async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(ask())
@@ -183,7 +138,7 @@ async def test_submit_first_call_of_two_fails_the_second_answers_without_a_retry
 
 
 async def test_submit_both_calls_fail_the_request_is_retried_as_ever() -> None:
-    backend = Backed(slow_at(1, 2, slow_s=1.2), failing=lambda call: call in {WARM_UP + 1, WARM_UP + 2})
+    backend = answering(slow_at(1, 2, slow_s=1.2), failing=failing_at(1, 2))
     async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(ask())
@@ -195,7 +150,7 @@ async def test_submit_both_calls_fail_the_request_is_retried_as_ever() -> None:
 
 
 async def test_submit_backend_that_becomes_slow_for_all_gets_few_calls_more() -> None:
-    backend = Backed(lambda call: USUAL_S if call <= WARM_UP else 20.0)
+    backend = answering(lambda call: USUAL_S if call <= WARM_UP else 20.0)
     guard = HEDGED.model_copy(update={"pool": PoolConfig(max_size=200)})
     async with opened(backend, guard) as orchestrator:
         await warm_up(orchestrator)
@@ -214,14 +169,13 @@ async def test_submit_backend_that_becomes_slow_for_all_gets_few_calls_more() ->
 
 async def test_submit_spent_retry_budget_leaves_nothing_for_hedges_and_says_so() -> None:
     guard = HEDGED.model_copy(update={"retry_budget": RetryBudgetConfig(min_retries=0)})
-    listener = Listener()
-    async with opened(Backed(slow_at(1, slow_s=20.0)), guard, listener=listener) as orchestrator:
+    async with opened(answering(slow_at(1, slow_s=20.0)), guard) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(ask())
         health = orchestrator.health()
+        refused = told(orchestrator, HedgeRefused)
 
     assert (reply.attempts, hedging(health).hedged) == (1, 0)
-    refused = [event for event in listener.heard if isinstance(event, HedgeRefused)]
     assert [event.backend for event in refused] == ["a"]
 
 
@@ -229,9 +183,9 @@ async def test_submit_spent_retry_budget_leaves_nothing_for_hedges_and_says_so()
 @pytest.mark.parametrize("seed", range(2))
 async def test_submit_storm_of_slow_calls_failures_and_cancellations_keeps_to_the_share(seed: int) -> None:
     chance = random.Random(seed)
-    backend = Backed(
+    backend = answering(
         lambda call: chance.choice([0.1, 0.2, 0.3, chance.expovariate(0.5)]),
-        failing=lambda call: chance.random() < 0.05,
+        failing=lambda call: unavailable() if chance.random() < 0.05 else None,
     )
     ends = {"answered": 0}
     async with opened(backend) as orchestrator:
@@ -262,7 +216,7 @@ async def test_submit_storm_of_slow_calls_failures_and_cancellations_keeps_to_th
 async def test_submit_hedged_request_cancelled_at_every_checkpoint_leaves_nothing_behind() -> None:
     guard = HEDGED.model_copy(update={"hedge": HedgeConfig(min_samples=1, max_ratio=1.0)})
     delays_s = {1: USUAL_S}
-    async with opened(Backed(lambda call: delays_s.get(call, 5.0)), guard) as orchestrator:
+    async with opened(answering(lambda call: delays_s.get(call, 5.0)), guard) as orchestrator:
         await orchestrator.submit(ask())
 
         async def scenario() -> None:
@@ -280,7 +234,7 @@ async def test_submit_hedged_request_cancelled_at_every_checkpoint_leaves_nothin
 
 
 async def test_submit_cancelled_while_both_calls_run_ends_both_and_counts_as_nothing() -> None:
-    backend = Backed(slow_at(1, 2))
+    backend = answering(slow_at(1, 2))
     async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         with anyio.move_on_after(5.0) as scope:
@@ -296,7 +250,7 @@ async def test_submit_cancelled_while_both_calls_run_ends_both_and_counts_as_not
 
 
 async def test_submit_cut_at_its_deadline_while_both_calls_run_counts_both_as_failures() -> None:
-    backend = Backed(slow_at(1, 2))
+    backend = answering(slow_at(1, 2))
     async with opened(backend) as orchestrator:
         await warm_up(orchestrator)
         with pytest.raises(DeadlineExceededError):
