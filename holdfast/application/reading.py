@@ -1,14 +1,12 @@
 """A reply as one of those who share it gets it.
 
 Responsibility: what is the caller's own in a shared reply, whole or read while it comes.
-Guarantees: a reply that is complete ends its request: whatever its caller does afterwards is no part of it, and is not
-    cut at its deadline.
+Guarantees: a reply that is complete ends its request: whatever its caller does afterwards is no part of it.
 Not responsible for: the text of a stream: see `holdfast.domain.stream_reader`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Self
 
@@ -72,9 +70,9 @@ class ReadReply:
             except Exception as error:
                 visit.failure = error
                 raise
-            visit.reply = addressed(shared, visit.turn.request, self._reader.disposition)
-            visit.answered_at_s = self._clock.monotonic_s()
-            visit.scope.deadline = math.inf
+            reply = addressed(shared, visit.turn.request, self._reader.disposition)
+            visit.complete(reply, now_s=self._clock.monotonic_s())
+            return reply
         return visit.reply
 
 

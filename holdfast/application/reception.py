@@ -9,7 +9,8 @@ Not responsible for: what happens inside: see `holdfast.application.orchestrator
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Visit:
         urgency: its priority and deadline.
         scope: what ends it at its deadline.
         hold: the memory that it counts for.
+        depart: takes it off the list of those inside; once is enough.
         reply: set by whoever answers it; a visit that ends without one was cancelled.
         answered_at_s: when that was, where the caller stays on after it.
         failure: what the caller was told instead, where it need not leave the block as an exception.
@@ -66,9 +68,18 @@ class Visit:
     urgency: Urgency
     scope: anyio.CancelScope
     hold: Hold
+    depart: Callable[[Visit], None]
     reply: Reply | None = None
     answered_at_s: float | None = None
     failure: Exception | None = None
+
+    def complete(self, reply: Reply, *, now_s: float) -> None:
+        """End the request with `reply` while its caller stays on: nothing cuts off or waits for the caller any more."""
+        self.reply = reply
+        self.answered_at_s = now_s
+        self.scope.deadline = math.inf
+        self.hold.release()
+        self.depart(self)
 
 
 class Reception:
@@ -114,9 +125,7 @@ class Reception:
                 with visit.scope, visit.hold:
                     yield visit
             finally:
-                self._inside.remove(visit)
-                if self._empty is not None and not self._inside:
-                    self._empty.set()
+                self._depart(visit)
             _refuse_cut_short(visit)
         except BaseException as error:
             self._count_failed(request, error, began_s)
@@ -172,7 +181,13 @@ class Reception:
             urgency=urgency,
             scope=anyio.move_on_after(timeout_s),
             hold=self._memory.hold(charge_bytes(size_bytes)),
+            depart=self._depart,
         )
+
+    def _depart(self, visit: Visit) -> None:
+        self._inside.discard(visit)
+        if self._empty is not None and not self._inside:
+            self._empty.set()
 
     def _count_answered(self, visit: Visit, began_s: float) -> None:
         now_s = self._clock.monotonic_s() if visit.answered_at_s is None else visit.answered_at_s

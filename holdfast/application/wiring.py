@@ -133,6 +133,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         sessions = SessionKeeper(store, settings.sessions, make_token=secrets.token_urlsafe, events=events)
         memory = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
         memory.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
+        memory.add_holder("streams", lambda: streams.size_bytes)
         if settings.sessions.database is None:
             memory.add_holder("sessions", lambda: sessions.size_bytes)
         admission, tenants = parts.admission(), parts.tenants()

@@ -87,8 +87,9 @@ class Flight(Generic[T]):
 
     def _end(self) -> None:
         self._ended.set()
-        if self.log is not None:
-            self.log.end()
+        log, self.log = self.log, None  # those who still read it have it
+        if log is not None:
+            log.end()
 
 
 class Waiter(Generic[T]):

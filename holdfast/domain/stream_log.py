@@ -26,6 +26,7 @@ class StreamLog:
 
     Args:
         max_ahead_bytes: how far the text may be beyond what somebody has read.
+        on_grow: called with the bytes of each piece that was added.
         on_end: called once, when it has ended.
 
     Example:
@@ -38,10 +39,27 @@ class StreamLog:
         ((' you', 9), ('Hello yo', 8), ('u', 9))
     """
 
-    __slots__ = ("_ended", "_grown", "_impatient", "_max_ahead_bytes", "_on_end", "_read_to", "_roomy", "_text")
+    __slots__ = (
+        "_ended",
+        "_grown",
+        "_impatient",
+        "_max_ahead_bytes",
+        "_on_end",
+        "_on_grow",
+        "_read_to",
+        "_roomy",
+        "_text",
+    )
 
-    def __init__(self, *, max_ahead_bytes: int, on_end: Callable[[StreamLog], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_ahead_bytes: int,
+        on_grow: Callable[[int], None] = lambda _: None,
+        on_end: Callable[[StreamLog], None] = lambda _: None,
+    ) -> None:
         self._max_ahead_bytes = max_ahead_bytes
+        self._on_grow = on_grow
         self._on_end = on_end
         self._text = bytearray()
         self._read_to = 0
@@ -74,6 +92,7 @@ class StreamLog:
             return False
         if added:
             self._text += added
+            self._on_grow(len(added))
             self._wake_readers()
         return True
 
@@ -115,8 +134,7 @@ class StreamLog:
         self._ended = True
         self._wake_readers()
         self._wake_writer()
-        if self._on_end is not None:
-            self._on_end(self)
+        self._on_end(self)
 
     async def wait_grown(self) -> None:
         """Wait until something was appended, or the text has ended. Any number may wait at once."""

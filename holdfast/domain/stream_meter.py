@@ -27,14 +27,21 @@ class ReadingEnd(enum.Enum):
 
 
 class StreamMeter:
-    """The counts of all streams of one engine."""
+    """The counts of all streams of one engine.
 
-    __slots__ = ("_ends", "_opened", "_readers", "interrupted", "stalled")
+    Attributes:
+        log_bytes: what the texts take that are written or read now.
+        interrupted: calls that were cut after their first piece had gone out.
+        stalled: calls that were ended because nobody read on.
+    """
+
+    __slots__ = ("_ends", "_opened", "_readers", "interrupted", "log_bytes", "stalled")
 
     def __init__(self) -> None:
         self._opened: Counter[Disposition] = Counter()
         self._ends: Counter[ReadingEnd] = Counter()
         self._readers: dict[StreamLog, int] = {}
+        self.log_bytes = 0
         self.interrupted = 0
         self.stalled = 0
 
@@ -51,16 +58,18 @@ class StreamMeter:
             self._readers[log] -= 1
             self.settle(log)
 
+    def grew(self, size_bytes: int) -> None:
+        """Count what was added to a text."""
+        self.log_bytes += size_bytes
+
     def settle(self, log: StreamLog) -> None:
         """Forget `log` if it is neither written nor read any more."""
         if log.has_ended and not self._readers.get(log):
             self._readers.pop(log, None)
+            self.log_bytes -= log.size_bytes
 
     def statistics(self) -> StreamStatistics:
-        """Return the counts so far.
-
-        Complexity: linear in the texts that are written or read now.
-        """
+        """Return the counts so far."""
         opened = self._opened.total()
         return StreamStatistics(
             opened=opened,
@@ -72,7 +81,7 @@ class StreamMeter:
             failed=self._ends[ReadingEnd.FAILED],
             left=self._ends[ReadingEnd.LEFT],
             logs=len(self._readers),
-            log_bytes=sum(log.size_bytes for log in self._readers),
+            log_bytes=self.log_bytes,
             interrupted=self.interrupted,
             stalled=self.stalled,
         )

@@ -116,13 +116,19 @@ class SharedStreams(Generic[T]):
 
         Complexity: O(1), amortised.
         """
-        log = StreamLog(max_ahead_bytes=self._config.max_ahead_bytes, on_end=self._meter.settle)
+        meter = self._meter
+        log = StreamLog(max_ahead_bytes=self._config.max_ahead_bytes, on_grow=meter.grew, on_end=meter.settle)
         if key is None:
             engine, key = self._unshared, DeduplicationKey(digest=next(self._numbers).to_bytes(32))
         else:
             engine = self._shared
         source = engine.begin_or_join(key, lambda flight: self._write(log, work, flight), urgency=urgency, log=log)
-        return StreamReader(source, text_of=self._text_of, meter=self._meter)
+        return StreamReader(source, text_of=self._text_of, meter=meter)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the texts take that are written or read now."""
+        return self._meter.log_bytes
 
     def close(self) -> None:
         """Refuse new streams from now on that share with nobody; the deduplicator refuses the others."""

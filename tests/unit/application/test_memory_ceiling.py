@@ -103,14 +103,15 @@ async def test_submit_within_a_session_that_does_not_fit_is_refused_and_holds_no
     assert_nothing_is_held(health)
 
 
-async def test_stream_counts_against_memory_until_its_block_is_left() -> None:
+async def test_stream_counts_against_memory_until_its_reply_is_complete() -> None:
     async with opened({"a": Answering()}, bounded(10 * CHARGE_BYTES)) as orchestrator:
         async with orchestrator.stream(ask(0)) as stream:
-            pieces = [piece async for piece in stream]
+            piece = await anext(aiter(stream))
             during = orchestrator.health().memory
-        after = orchestrator.health().memory
+            await stream.reply()
+            after = orchestrator.health().memory
 
-    assert pieces == ["42"]
+    assert piece == "42"
     assert (during.held_bytes, after.held_bytes) == (CHARGE_BYTES, 0)
 
 
@@ -120,7 +121,7 @@ async def test_sessions_kept_in_a_file_do_not_count_as_memory(tmp_path: Path) ->
     async with open_orchestrator(settings, backends={"a": Answering()}) as orchestrator:
         kept_bytes = orchestrator.health().memory.kept_bytes
 
-    assert set(kept_bytes) == {"answers"}
+    assert set(kept_bytes) == {"answers", "streams"}
 
 
 async def test_submit_cancelled_at_every_checkpoint_gives_its_memory_back() -> None:

@@ -491,6 +491,28 @@ async def test_stream_that_is_complete_is_not_cut_at_its_deadline_and_its_latenc
     assert health.requests.answered == 1
 
 
+async def test_stream_that_is_complete_is_not_waited_for_by_drain_nor_cut() -> None:
+    async with opened({"a": scripted(SPOKEN)}) as orchestrator, orchestrator.stream(ask()) as stream:
+        reply = await stream.reply()
+        began_s = anyio.current_time()
+        await orchestrator.drain(60.0)
+
+        assert anyio.current_time() == began_s
+        assert (await stream.reply()) is reply
+    assert orchestrator.health().requests.answered == 1
+
+
+async def test_stream_counts_under_the_ceiling_of_the_process_while_it_is_read() -> None:
+    async with opened({"a": scripted(SPOKEN)}) as orchestrator:
+        async with orchestrator.stream(replace(ask(), no_cache=True)) as stream:
+            await anyio.sleep(2.5)
+            during = orchestrator.health().memory.kept_bytes["streams"]
+            await stream.reply()
+        after = orchestrator.health().memory.kept_bytes["streams"]
+
+    assert (during, after) == (len("It is "), 0)
+
+
 async def test_stream_reply_drops_what_was_not_read() -> None:
     async with opened({"a": scripted(SPOKEN)}) as orchestrator, orchestrator.stream(ask()) as stream:
         first = await anext(aiter(stream))
