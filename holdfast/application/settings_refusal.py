@@ -9,6 +9,7 @@ Not responsible for: reading settings: see `holdfast.application.settings_source
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,8 +46,14 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
         del parts[2]  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
-        parts.append(cause.path.rpartition(".")[2])
-        message = str(cause).removeprefix(f"{cause.path}: ")
+        own_section, _, name = cause.path.rpartition(".")
+        whole_section = ".".join(parts)
+        parts.append(name)
+        message = re.sub(
+            rf"(?<![\w.]){re.escape(own_section)}\.(?=\w)",
+            lambda _: f"{whole_section}.",
+            str(cause).removeprefix(f"{cause.path}: "),
+        )
     elif problem["type"].startswith("union_tag_"):
         parts.append("kind")
         kinds = [typing.get_args(kind.model_fields["kind"].annotation)[0] for kind in _kinds_of(parts[0])]
@@ -59,6 +66,8 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
             path=".".join(parts),
             nearest=".".join([*parents, nearest]) if nearest else None,
         )
+    elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
+        message = "is missing, and has no default"
     else:
         message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
