@@ -448,6 +448,18 @@ async def test_stream_left_while_another_reads_costs_it_nothing() -> None:
     assert backend.calls == 1
 
 
+@pytest.mark.parametrize("script", [CUT, SPOKEN], ids=["cut", "left"])
+async def test_stream_that_does_not_reach_its_end_is_not_saved_in_its_session(script: Step) -> None:
+    async with opened({"a": scripted(script)}) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        with anyio.move_on_after(2.5), suppress(StreamInterruptedError):
+            await read(orchestrator, replace(ask(), session_id=session_id))
+        await anyio.sleep(1.0)
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+    assert session.messages == ()
+
+
 async def test_stream_callers_own_error_passes_through_and_is_no_failure_of_the_service() -> None:
     error = ConnectionResetError("the browser went away")
     async with opened({"a": scripted(SPOKEN)}) as orchestrator:
