@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -37,7 +38,7 @@ from holdfast.ports.inference import (
 from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.ports.statistics import BreakerState
 from holdfast.testing import VirtualClock
-from tests.fakes.service import ask, assert_nothing_is_held, opened
+from tests.fakes.service import ONCE, ask, assert_nothing_is_held, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,6 @@ CUT = Pieces(
     pieces=WORDS[:2], delay_s=1.0, between_s=1.0, ending=Fault(error=BackendUnavailableError("gone", backend="a"))
 )
 DOWN = Fault(error=BackendUnavailableError("is down", backend="a"))
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
 def scripted(*steps: Step, name: str = "a") -> ScriptedBackend:
