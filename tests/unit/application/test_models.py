@@ -27,12 +27,11 @@ from holdfast.ports.statistics import BreakerState, ModelSlotStatistics
 from holdfast.testing import VirtualClock, sweep_cancellation
 from tests.fakes import service
 from tests.fakes.model import FakeLoader, Machine
-from tests.fakes.service import ask, assert_nothing_is_held
+from tests.fakes.service import ONCE, ask, assert_nothing_is_held
 
 pytestmark = pytest.mark.anyio
 
 WITHOUT_RESERVE = HostGuardConfig(reserve_bytes=0)
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 STICKY = RoutingConfig(strategy=RoutingStrategy.STICKY)
 TENANTS = [f"tenant {number}" for number in range(10)]
 """Enough for sticky routing to send some to each of two backends."""

@@ -20,7 +20,6 @@ from holdfast.application.settings_sources import load_settings
 from holdfast.application.wiring import open_orchestrator
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.hedge import HedgeConfig
-from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.ports.errors import (
     BackendRequestError,
@@ -35,11 +34,9 @@ from holdfast.ports.statistics import Health
 from holdfast.testing import sweep_cancellation
 from tests.fakes import service
 from tests.fakes.events import Listener
-from tests.fakes.service import Answering, assert_nothing_is_held, unavailable
+from tests.fakes.service import ONCE, Answering, assert_nothing_is_held, unavailable
 
 pytestmark = pytest.mark.anyio
-
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
 def answering(*, delay_s: float = 0.1, failing: Callable[[int], Exception | None] = lambda call: None) -> Answering:
