@@ -165,6 +165,7 @@ def assert_nothing_is_held(health: Health) -> None:
     _assert_buffer_adds_up(health.latency.buffer)
     _assert_buffer_adds_up(health.events.buffer)
     _assert_limit_at_rest(health.tenants)
+    assert health.tenants.crowded_out <= health.tenants.refused
     _assert_admission_at_rest(health.admission)
     _assert_deduplication_at_rest(health.deduplication)
     _assert_models_at_rest(health.models)
@@ -205,6 +206,7 @@ def _assert_models_at_rest(models: ModelSlotStatistics) -> None:
     assert models.asked == models.granted + models.refused + models.failed + models.cancelled
     assert models.begun == models.loads + models.failed_loads + models.cancelled_loads
     assert models.loads == models.loaded + models.unloads
+    assert models.failed_unloads <= models.unloads
 
 
 def _assert_output_at_rest(output: OutputStatistics) -> None:
