@@ -10,26 +10,15 @@ import pytest
 from holdfast.application.reception import DoorConfig, Reception
 from holdfast.domain.memory_ceiling import MemoryCeiling
 from holdfast.ports.errors import BackendUnavailableError, ClosedError, DeadlineExceededError, RequestError
-from holdfast.ports.inference import Message, Role, Usage
-from holdfast.ports.service import Disposition, Reply, Request
+from holdfast.ports.service import Request
 from holdfast.ports.statistics import ServiceState
 from holdfast.testing import VirtualClock, sweep_cancellation
+from tests.fakes.application import REPLY
+from tests.fakes.service import ask
 
 pytestmark = pytest.mark.anyio
 
-REQUEST = Request(messages=(Message(role=Role.USER, content="why?"),))
-REPLY = Reply(
-    text="because",
-    backend="a",
-    model="m",
-    disposition=Disposition.CALLED,
-    attempts=1,
-    queue_s=0.0,
-    backend_s=0.0,
-    usage=Usage(),
-    citations=(),
-    request_id=None,
-)
+REQUEST = ask()
 
 
 def reception() -> Reception:
