@@ -1,6 +1,7 @@
 """The ground floor: Protocols, with the frozen values and the errors that cross them."""
 
 from holdfast.ports.application import Application, Check, Diagnosis, SettingInForce
+from holdfast.ports.authentication import Disbelief
 from holdfast.ports.batch import (
     FAILURES_NAME,
     RESULTS_NAME,
@@ -12,8 +13,10 @@ from holdfast.ports.batch import (
     StopSignal,
 )
 from holdfast.ports.clock import Clock
+from holdfast.ports.did import DID_LENGTH, Did
 from holdfast.ports.errors import (
     AttemptTimeoutError,
+    AuthenticationError,
     BackendAuthenticationError,
     BackendError,
     BackendProtocolError,
@@ -29,11 +32,14 @@ from holdfast.ports.errors import (
     ClosedError,
     ConfigurationError,
     DeadlineExceededError,
+    DidError,
     HoldfastError,
     HostMemoryError,
+    IdentityError,
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
+    KeyFileError,
     MemoryCeilingError,
     OutputError,
     OutputRejectedError,
@@ -43,6 +49,7 @@ from holdfast.ports.errors import (
     RefusedError,
     RequestError,
     RetrievalError,
+    RotationError,
     SessionConflictError,
     SessionError,
     SessionNotFoundError,
@@ -51,6 +58,7 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    TrustStoreError,
     ValidatorError,
 )
 from holdfast.ports.events import (
@@ -104,6 +112,7 @@ from holdfast.ports.events import (
     ValidatorFailed,
 )
 from holdfast.ports.files import FileWriter
+from holdfast.ports.identity import SIGNATURE_BYTES, Signer, TrustList, TrustRecord, TrustStore, Verifier
 from holdfast.ports.inference import (
     Citation,
     Completion,
@@ -181,16 +190,19 @@ from holdfast.ports.statistics import (
 from holdfast.ports.trip import TripPolicy
 
 __all__ = [
+    "DID_LENGTH",
     "FAILURES_NAME",
     "MAX_CHECKED_CHARS",
     "MAX_JSON_DEPTH",
     "MAX_SEARCH_TERMS",
     "MOST_EXPIRED_AT_ONCE",
     "RESULTS_NAME",
+    "SIGNATURE_BYTES",
     "AdmissionStatistics",
     "AnsweredItem",
     "Application",
     "AttemptTimeoutError",
+    "AuthenticationError",
     "BackendAuthenticationError",
     "BackendError",
     "BackendHealth",
@@ -233,6 +245,9 @@ __all__ = [
     "DeduplicationStatistics",
     "Deliver",
     "Diagnosis",
+    "Did",
+    "DidError",
+    "Disbelief",
     "Disposition",
     "DuplicateId",
     "Event",
@@ -254,10 +269,12 @@ __all__ = [
     "HoldfastError",
     "HostMemory",
     "HostMemoryError",
+    "IdentityError",
     "InferenceBackend",
     "JournalLockedError",
     "JournalSchemaError",
     "JournalWriteError",
+    "KeyFileError",
     "LatencyStatistics",
     "LeaseLeaked",
     "LimitChanged",
@@ -320,6 +337,7 @@ __all__ = [
     "RetryStrategy",
     "Role",
     "RolledBack",
+    "RotationError",
     "RouteChosen",
     "SavedSession",
     "Service",
@@ -347,6 +365,7 @@ __all__ = [
     "Sessions",
     "SettingInForce",
     "SharedFailureError",
+    "Signer",
     "SlowReaderError",
     "StopSignal",
     "StreamCut",
@@ -356,10 +375,15 @@ __all__ = [
     "StreamingBackend",
     "TenantLimitStatistics",
     "TripPolicy",
+    "TrustList",
+    "TrustRecord",
+    "TrustStore",
+    "TrustStoreError",
     "Usage",
     "ValidatorError",
     "ValidatorFailed",
     "Verdict",
+    "Verifier",
     "read_json_answer",
     "search_terms",
 ]
