@@ -49,7 +49,6 @@ from holdfast.ports.errors import (
     RefusedError,
     RequestError,
     RetrievalError,
-    RotationError,
     SessionConflictError,
     SessionError,
     SessionNotFoundError,
@@ -58,6 +57,7 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    TrustChangeError,
     TrustStoreError,
     ValidatorError,
 )
@@ -112,7 +112,7 @@ from holdfast.ports.events import (
     ValidatorFailed,
 )
 from holdfast.ports.files import FileWriter
-from holdfast.ports.identity import SIGNATURE_BYTES, Signer, TrustList, TrustRecord, TrustStore, Verifier
+from holdfast.ports.identity import SIGNATURE_BYTES, Signer, TrustChange, TrustList, TrustRecord, TrustStore, Verifier
 from holdfast.ports.inference import (
     Citation,
     Completion,
@@ -337,7 +337,6 @@ __all__ = [
     "RetryStrategy",
     "Role",
     "RolledBack",
-    "RotationError",
     "RouteChosen",
     "SavedSession",
     "Service",
@@ -375,6 +374,8 @@ __all__ = [
     "StreamingBackend",
     "TenantLimitStatistics",
     "TripPolicy",
+    "TrustChange",
+    "TrustChangeError",
     "TrustList",
     "TrustRecord",
     "TrustStore",

@@ -37,7 +37,7 @@
     │   ├── DidError (ValueError)               a name is not the DID of a safe key
     │   ├── KeyFileError (OSError)              a private key cannot be read, written, or kept secret where it is
     │   ├── TrustStoreError (OSError)           the list of who is trusted cannot be read or written
-    │   ├── RotationError (ValueError)          an identity cannot give its place to that other one
+    │   ├── TrustChangeError (ValueError)       who is trusted cannot be changed in that way
     │   └── AuthenticationError (PermissionError)   a message is not from somebody who is trusted to send it
     └── BatchError                              a batch cannot start, go on or be undone
         ├── BatchInputError (ValueError)        the input file is not usable
@@ -92,7 +92,6 @@ __all__ = [
     "RefusedError",
     "RequestError",
     "RetrievalError",
-    "RotationError",
     "SessionConflictError",
     "SessionError",
     "SessionNotFoundError",
@@ -101,6 +100,7 @@ __all__ = [
     "SharedFailureError",
     "SlowReaderError",
     "StreamInterruptedError",
+    "TrustChangeError",
     "TrustStoreError",
     "ValidatorError",
 ]
@@ -560,8 +560,8 @@ class TrustStoreError(IdentityError, OSError):
         self.path = path
 
 
-class RotationError(IdentityError, ValueError):
-    """An identity cannot give its place to that other one; the list of who is trusted is as it was."""
+class TrustChangeError(IdentityError, ValueError):
+    """Who is trusted cannot be changed in that way; the list is as it was."""
 
 
 class AuthenticationError(IdentityError, PermissionError):

@@ -8,14 +8,14 @@ Not responsible for: what is signed: see `holdfast.domain.signed_fields`; confid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from holdfast.ports.did import Did
 from holdfast.ports.errors import ConfigurationError
 
-__all__ = ["SIGNATURE_BYTES", "Signer", "TrustList", "TrustRecord", "TrustStore", "Verifier"]
+__all__ = ["SIGNATURE_BYTES", "Signer", "TrustChange", "TrustList", "TrustRecord", "TrustStore", "Verifier"]
 
 SIGNATURE_BYTES: Final = 64
 """Length of a signature, always."""
@@ -93,6 +93,10 @@ class TrustRecord:
         )
 
 
+TrustChange: TypeAlias = Callable[[Mapping[Did, TrustRecord]], Iterable[TrustRecord]]
+"""Decides, from what is known, what shall be known instead; raises `TrustChangeError` if that cannot be."""
+
+
 class TrustStore(Protocol):
     """Knows who is trusted, and as what; an empty one trusts nobody.
 
@@ -117,10 +121,10 @@ class TrustList(TrustStore, Protocol):
         """Return all that is known, in order of the DIDs."""
         ...
 
-    async def change(
-        self, decide: Callable[[Mapping[Did, TrustRecord]], Mapping[Did, TrustRecord]]
-    ) -> Mapping[Did, TrustRecord]:
-        """Replace the list by what `decide` makes of it, and return that.
+    async def change(self, decide: TrustChange) -> tuple[TrustRecord, ...]:
+        """Put the records that `decide` returns in the place of those of the same DIDs, and return them.
+
+        Nothing is ever taken away: to forget a revocation would be to trust again.
 
         Args:
             decide: called once, with the list as it is while nobody else can change it; what it raises leaves the list

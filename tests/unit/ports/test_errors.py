@@ -41,7 +41,6 @@ from holdfast.ports.errors import (
     RefusedError,
     RequestError,
     RetrievalError,
-    RotationError,
     SessionConflictError,
     SessionError,
     SessionNotFoundError,
@@ -50,6 +49,7 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    TrustChangeError,
     TrustStoreError,
     ValidatorError,
 )
@@ -166,7 +166,7 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (DidError("it has 3 characters, not 56"), "not the did:key of an Ed25519 key: it has 3 characters, not 56"),
     (KeyFileError("can be read by others; chmod 600 it", path="id.pem"), "id.pem: can be read by others; chmod 600 it"),
     (TrustStoreError("is no JSON", path="trust.json"), "trust.json: is no JSON"),
-    (RotationError("the old identity is not trusted"), "the old identity is not trusted"),
+    (TrustChangeError("the old identity is not trusted"), "the old identity is not trusted"),
     (
         AuthenticationError(Disbelief.SIGNATURE),
         "not authenticated; check the identities, the list of who is trusted, and the clocks",
@@ -311,7 +311,7 @@ def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attribute
         (DidError("p"), ValueError),
         (KeyFileError("m", path="p"), OSError),
         (TrustStoreError("m", path="p"), OSError),
-        (RotationError("m"), ValueError),
+        (TrustChangeError("m"), ValueError),
         (AuthenticationError(Disbelief.SIZE), PermissionError),
         (JournalLockedError(path="p"), BlockingIOError),
     ],
