@@ -22,6 +22,9 @@ SIGNATURE_BYTES: Final = 64
 
 _ROLE: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 
+_END_OF_9999_S: Final = 253_402_300_799
+"""Unix time of the last second that can be written as a date."""
+
 
 class Signer(Protocol):
     """Signs as one identity.
@@ -63,7 +66,8 @@ class TrustRecord:
         revoked: whether it is trusted no more, whatever the time is.
 
     Raises:
-        ConfigurationError: if a role is spelled otherwise, or there is no time at which it would be trusted.
+        ConfigurationError: if a role is spelled otherwise, a time is no date up to the year 9999, or there is none at
+            which it would be trusted.
     """
 
     did: Did
@@ -78,6 +82,9 @@ class TrustRecord:
                 raise ConfigurationError(
                     "must be up to 64 lower-case letters, digits, '-' or '_', a letter first", path="trust.roles"
                 )
+        for name, unix_s in (("not_before_s", self.not_before_s), ("not_after_s", self.not_after_s)):
+            if unix_s is not None and not 0 <= unix_s <= _END_OF_9999_S:
+                raise ConfigurationError(f"must be from 1970 to 9999, not {unix_s}", path=f"trust.{name}")
         if self.not_before_s is not None and self.not_after_s is not None and self.not_before_s >= self.not_after_s:
             raise ConfigurationError(
                 f"must be later than trust.not_before_s ({self.not_before_s}), not {self.not_after_s}",

@@ -134,7 +134,7 @@ def _put(*records: TrustRecord) -> TrustChange:
 
 
 _ALICE = _record("alice", "asks", "answers")
-_BOB = TrustRecord(did=ForgeableSigner("bob").did, roles=frozenset(), not_before_s=-1, not_after_s=4_000_000_000)
+_BOB = TrustRecord(did=ForgeableSigner("bob").did, roles=frozenset(), not_before_s=0, not_after_s=253_402_300_799)
 
 
 class TrustListContract(ABC):
