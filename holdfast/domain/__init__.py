@@ -31,18 +31,24 @@ from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
+from holdfast.domain.rotation import ROTATION_CHARS, Rotation, apply_rotation, rotate
 from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStrategy
 from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.signature_text import SIGNATURE_CHARS, read_signature, write_signature
+from holdfast.domain.signed_fields import Purpose, signed_fields
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.token_estimate import TokenEstimate, estimate_prompt_tokens, estimate_text_tokens, estimate_tokens
+from holdfast.domain.trust import revoke_trust, trust_as
 from holdfast.domain.urgency import Urgency
 
 __all__ = [
     "LEAST_SESSION_BYTES",
+    "ROTATION_CHARS",
+    "SIGNATURE_CHARS",
     "SUCCEEDED",
     "AdaptiveLimit",
     "AdaptiveLimitConfig",
@@ -95,6 +101,7 @@ __all__ = [
     "PersonaBook",
     "Policy",
     "PoolConfig",
+    "Purpose",
     "QualityGate",
     "RateLimit",
     "RateLimitConfig",
@@ -108,6 +115,7 @@ __all__ = [
     "RetryBudgetConfig",
     "RetryPermit",
     "RetryPolicy",
+    "Rotation",
     "RouteChoice",
     "RoutingConfig",
     "RoutingStrategy",
@@ -121,6 +129,7 @@ __all__ = [
     "TokenEstimate",
     "Urgency",
     "answer_command",
+    "apply_rotation",
     "classify",
     "compose",
     "estimate_prompt_tokens",
@@ -133,6 +142,12 @@ __all__ = [
     "new_turn",
     "opts_out",
     "read_message",
+    "read_signature",
+    "revoke_trust",
+    "rotate",
+    "signed_fields",
     "text_size_bytes",
+    "trust_as",
     "utf8_size_bytes",
+    "write_signature",
 ]

@@ -113,6 +113,7 @@ from holdfast.ports.events import (
 )
 from holdfast.ports.files import FileWriter
 from holdfast.ports.identity import SIGNATURE_BYTES, Signer, TrustChange, TrustList, TrustRecord, TrustStore, Verifier
+from holdfast.ports.identity_desk import KeyDesk, Standing, TrustDesk
 from holdfast.ports.inference import (
     Citation,
     Completion,
@@ -274,6 +275,7 @@ __all__ = [
     "JournalLockedError",
     "JournalSchemaError",
     "JournalWriteError",
+    "KeyDesk",
     "KeyFileError",
     "LatencyStatistics",
     "LeaseLeaked",
@@ -366,6 +368,7 @@ __all__ = [
     "SharedFailureError",
     "Signer",
     "SlowReaderError",
+    "Standing",
     "StopSignal",
     "StreamCut",
     "StreamInterruptedError",
@@ -376,6 +379,7 @@ __all__ = [
     "TripPolicy",
     "TrustChange",
     "TrustChangeError",
+    "TrustDesk",
     "TrustList",
     "TrustRecord",
     "TrustStore",

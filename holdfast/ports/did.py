@@ -48,7 +48,7 @@ class Did(str):
         >>> Did("did:key:z6Mk")
         Traceback (most recent call last):
             ...
-        holdfast.ports.errors.DidError: not the did:key of an Ed25519 key: it has 12 characters, not 56
+        holdfast.ports.errors.DidError: not the did:key of an Ed25519 key: its length is 12, not 56
 
     Complexity: constant; the last 1024 texts that were good are remembered, so that one that comes often costs little.
     """
@@ -87,7 +87,7 @@ class Did(str):
 @lru_cache(maxsize=1024)  # the check of the curve takes as long as that of a signature
 def _public_key(text: str) -> bytes:
     if len(text) != DID_LENGTH:
-        raise DidError(f"it has {len(text)} characters, not {DID_LENGTH}")
+        raise DidError(f"its length is {len(text)}, not {DID_LENGTH}")
     if not text.startswith(_START):
         raise DidError(f"it does not begin with {_START!r}")
     number = 0

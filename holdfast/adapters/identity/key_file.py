@@ -16,19 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
 from holdfast.adapters.identity.ed25519 import Ed25519Signer
 from holdfast.adapters.identity.regular_file import open_regular_file, read_small_file
 from holdfast.ports.errors import KeyFileError
-
-# After this package's own import, whose ImportError names the extra.
-from cryptography.exceptions import UnsupportedAlgorithm  # isort: skip
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # isort: skip
-from cryptography.hazmat.primitives.serialization import (  # isort: skip
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 __all__ = ["create_key_file", "read_key_file"]
 

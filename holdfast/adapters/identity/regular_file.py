@@ -13,14 +13,14 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["open_regular_file", "read_small_file"]
 
 
 @contextmanager
-def open_regular_file(path: Path, *, may_be_link: bool = True) -> Generator[BinaryIO]:
+def open_regular_file(path: Path, *, may_be_link: bool = True) -> Generator[FileIO]:
     """Open a file for reading, for the length of a ``with`` block.
 
     Raises:
@@ -41,14 +41,14 @@ def open_regular_file(path: Path, *, may_be_link: bool = True) -> Generator[Bina
         yield file
 
 
-def read_small_file(file: BinaryIO, *, max_bytes: int) -> bytes:
+def read_small_file(file: FileIO, *, max_bytes: int) -> bytes:
     """Return all that is left in `file`.
 
     Raises:
         OSError: if it cannot be read, or holds more than `max_bytes`.
     """
     content = b""
-    while chunk := file.read(max_bytes + 1 - len(content)):
+    while chunk := file.read(max_bytes + 1 - len(content)):  # a read may stop short
         content += chunk
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"is longer than {max_bytes} bytes")

@@ -163,7 +163,7 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (BackendAuthenticationError("bad key", backend="b"), "backend 'b': bad key"),
     (RetrievalError("no such folder", path="docs"), "docs: no such folder"),
     (IdentityError("cannot be used"), "cannot be used"),
-    (DidError("it has 3 characters, not 56"), "not the did:key of an Ed25519 key: it has 3 characters, not 56"),
+    (DidError("its length is 3, not 56"), "not the did:key of an Ed25519 key: its length is 3, not 56"),
     (KeyFileError("can be read by others; chmod 600 it", path="id.pem"), "id.pem: can be read by others; chmod 600 it"),
     (TrustStoreError("is no JSON", path="trust.json"), "trust.json: is no JSON"),
     (TrustChangeError("the old identity is not trusted"), "the old identity is not trusted"),
