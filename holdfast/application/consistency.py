@@ -33,6 +33,12 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         f"{settings.sessions.max_bytes}; raise one or lower the others",
         path="admission.max_bytes",
     )
+    require(
+        settings.identity is None or settings.identity.max_message_bytes >= settings.max_request_bytes,
+        f"a message has no room for a request of max_request_bytes, {settings.max_request_bytes}; raise this or lower "
+        f"that",
+        path="identity.max_message_bytes",
+    )
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
+from holdfast.application.authenticated_service import Identity
 from holdfast.application.consistency import check_consistency
 from holdfast.application.finishing import Finishing
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
@@ -35,6 +37,7 @@ from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
+    IdentitySettings,
     RetrievalSettings,
     ScriptedSettings,
     SessionSettings,
@@ -74,7 +77,7 @@ from holdfast.ports.service import Reply
 from holdfast.ports.session import SessionStore
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "open_container", "open_orchestrator"]
+__all__ = ["Backend", "Container", "make_container", "open_container", "open_orchestrator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,20 @@ def _event_sinks(log_events: bool) -> tuple[EventSink, ...]:  # noqa: FBT001 - c
     return (LoggingEventSink(),)
 
 
+def _identity(settings: IdentitySettings) -> Identity:
+    from holdfast.adapters.identity import (  # noqa: PLC0415 - as above
+        Ed25519Verifier,
+        FileTrustList,
+        read_key_file,
+    )
+
+    return Identity(
+        signer=read_key_file(settings.key_file),
+        verifier=Ed25519Verifier(),
+        trust=FileTrustList(settings.trust_file),
+    )
+
+
 class Container(containers.DeclarativeContainer):
     """The parts, by the name of their port.
 
@@ -169,7 +186,10 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.Singleton(SystemClock)
+    unix_s = providers.Object(time.time)
     random = providers.Object(random.random)
+    random_bytes = providers.Object(secrets.token_bytes)
+    identity = providers.Factory(_identity, settings.provided.identity)
     retriever = providers.Factory(_open_retriever, settings.provided.retrieval, clock)
     backends = providers.Factory(_backends, settings, clock)
     retry_strategy = providers.Callable(_retry_strategy)
@@ -202,6 +222,22 @@ async def open_orchestrator(
 
     Cancellation: on the way out, running requests are cancelled and every resource is closed.
     """
+    container = make_container(settings, backends=backends, event_sinks=event_sinks)
+    async with open_container(container) as orchestrator:
+        yield orchestrator
+
+
+def make_container(
+    settings: Settings | None = None,
+    *,
+    backends: Mapping[str, InferenceBackend] | None = None,
+    event_sinks: Sequence[EventSink] = (),
+) -> Container:
+    """Return the container of which `open_orchestrator` opens one.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
     chosen = load_settings().settings if settings is None else settings
     container = Container(settings=providers.Object(chosen))
     if backends is not None:
@@ -211,8 +247,7 @@ async def open_orchestrator(
     if event_sinks:
         every = providers.Object((*container.event_sinks(), *event_sinks))
         container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+    return container
 
 
 @asynccontextmanager

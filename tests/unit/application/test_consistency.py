@@ -17,6 +17,11 @@ from holdfast.ports.errors import ConfigurationError
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
     ({"sessions": {"max_bytes": 64 * 1024 * 1024}}, "admission.max_bytes", "sessions.max_bytes"),
+    (
+        {"identity": {"audience": "a", "key_file": "k", "trust_file": "t", "max_message_bytes": 2048}},
+        "identity.max_message_bytes",
+        "max_request_bytes",
+    ),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},
