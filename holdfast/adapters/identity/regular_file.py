@@ -35,10 +35,13 @@ def open_regular_file(path: Path, *, may_be_link: bool = True) -> Generator[File
         if error.errno == errno.ELOOP and not may_be_link:
             raise OSError(errno.ELOOP, "is a symbolic link; name the file itself") from None
         raise
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - it is a descriptor
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is no regular file")
-        yield file
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123 - it is a descriptor
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def read_small_file(file: FileIO, *, max_bytes: int) -> bytes:

@@ -23,6 +23,7 @@ MAX_DOCUMENT_BYTES: Final = 1_048_576
 """About 5,000 identities."""
 
 _VERSION: Final = 1
+_MAX_DIGITS: Final = 20
 _DOCUMENT_KEYS: Final = frozenset({"version", "trusted"})
 _RECORD_KEYS: Final = frozenset({"did", "roles", "not_before_s", "not_after_s", "revoked"})
 _REQUIRED_KEYS: Final = frozenset({"did", "roles"})
@@ -79,7 +80,11 @@ def write_trust_document(known: Mapping[Did, TrustRecord]) -> bytes:
 def _read_json(content: bytes) -> object:
     try:
         value: object = json.loads(
-            content.decode(), object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number
+            content.decode(),
+            object_pairs_hook=_unique,
+            parse_int=_whole,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
         )
     except UnicodeDecodeError as error:
         raise ValueError(f"is no UTF-8 from byte {error.start} on") from None
@@ -96,6 +101,12 @@ def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("has a key twice in one object")
     return found
+
+
+def _whole(literal: str) -> int:
+    if len(literal) > _MAX_DIGITS:  # Python refuses to read very long ones, and takes long for those a little shorter
+        raise ValueError("holds a number that is too large")
+    return int(literal)
 
 
 def _refuse_number(_: str) -> NoReturn:
