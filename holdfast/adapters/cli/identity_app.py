@@ -28,7 +28,7 @@ _Signature = Annotated[
 ]
 _Did = Annotated[str, typer.Argument(metavar="DID", help="Who shall have signed, as `show` prints it.")]
 _Trust = Annotated[Path, typer.Argument(metavar="TRUST", help="The file with the list.", readable=False)]
-_SomeDid = Annotated[str | None, typer.Argument(metavar="[DID]", help="Whom to trust or to revoke.")]
+_SomeDid = Annotated[str | None, typer.Argument(metavar="DID", help="Whom to trust or to revoke.")]
 _Roles = Annotated[list[str], typer.Option("--role", metavar="ROLE", help="What it may act as; again for more.")]
 _NotBefore = Annotated[
     str | None, typer.Option(metavar="TIME", help="Trusted from then on, such as 2027-01-31 or 2027-01-31T12:00; UTC.")
@@ -54,7 +54,10 @@ def build_identity_app(open_desks: Callable[[], tuple[KeyDesk, TrustDesk]]) -> t
 
     @app.command()
     def new(key: _Key) -> None:
-        """Make a new identity: its private key goes into KEY, its DID is printed."""
+        """Make a new identity in a file, and print its DID.
+
+        The private key is in the file KEY, for its owner only, and nowhere else.
+        """
         with errors_to_exit():
             from holdfast.adapters.cli.key_commands import create_key  # noqa: PLC0415 - loads an event loop
 
@@ -78,9 +81,9 @@ def build_identity_app(open_desks: Callable[[], tuple[KeyDesk, TrustDesk]]) -> t
 
     @app.command()
     def verify(did: _Did, file: _File, signature: _Signature) -> None:
-        """Say whether a file was signed by DID; whether that one is trusted is not asked.
+        """Say whether a file was signed by DID.
 
-        Exit codes: 0 it was, 1 it was not, 2 bad usage or input.
+        Whether that one is trusted is not asked. Exit codes: 0 it was, 1 it was not, 2 bad usage or input.
         """
         with errors_to_exit():
             from holdfast.adapters.cli.key_commands import verify_file  # noqa: PLC0415 - as above
@@ -89,7 +92,10 @@ def build_identity_app(open_desks: Callable[[], tuple[KeyDesk, TrustDesk]]) -> t
 
     @app.command()
     def rotate(old: _OldKey, new: _NewKey) -> None:
-        """Print the statement by which an identity gives its place to another; `trust --rotation` applies it."""
+        """Print a statement that an identity gives its place to another.
+
+        Whoever trusts the old one applies it to their list with `trust --rotation`.
+        """
         with errors_to_exit():
             from holdfast.adapters.cli.key_commands import print_rotation  # noqa: PLC0415 - as above
 
@@ -107,7 +113,11 @@ def build_identity_app(open_desks: Callable[[], tuple[KeyDesk, TrustDesk]]) -> t
         rotation: _Rotation = None,
         as_json: _Json = False,
     ) -> None:
-        """List who is trusted, or trust DID in its roles, or revoke it, or apply a rotation."""
+        """List who is trusted, or change the list.
+
+        With DID and --role, that identity is trusted from now on; with DID and --revoke, no more; with --rotation, one
+        takes the place of another. A list that is missing is made.
+        """
         with errors_to_exit():
             from holdfast.adapters.cli.trust_command import TrustOrder, carry_out  # noqa: PLC0415 - as above
 
