@@ -58,19 +58,15 @@ class ChannelTable:
     Args:
         max_sessions: how many there are at once; when there are as many the next one is refused.
         session_s: seconds for which each one lasts.
-
-    Attributes:
-        begun: sessions that were ever there.
     """
 
-    __slots__ = ("_channels", "_max_sessions", "_session_s", "begun")
+    __slots__ = ("_channels", "_max_sessions", "_session_s")
 
     def __init__(self, *, max_sessions: int, session_s: float) -> None:
         self._max_sessions = max_sessions
         self._session_s = session_s
         # All last equally long, so the first is the next to end.
         self._channels: dict[str, tuple[Channel, float]] = {}
-        self.begun = 0
 
     def live(self, now_s: float) -> int:
         """Return how many sessions there are."""
@@ -80,7 +76,6 @@ class ChannelTable:
     def begin(self, channel: Channel, *, now_s: float) -> None:
         """Keep a session, which `require_room` has let in."""
         self._channels[channel.session] = channel, now_s + self._session_s
-        self.begun += 1
 
     def require_room(self, session: str, *, now_s: float) -> None:
         """Raise unless a session of that name can begin.
