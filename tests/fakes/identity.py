@@ -137,7 +137,7 @@ class _Pieces:
 
 
 class World:
-    """A service, its trust list, and clients of it; time has gone on for a minute since the service was opened."""
+    """A service that has been open for a minute, its trust list, and clients of it."""
 
     def __init__(
         self,
@@ -147,6 +147,7 @@ class World:
         wall: Wall | None = None,
         service: Service | None = None,
         salt: int = 0,
+        open_for_s: float = 60.0,
     ) -> None:
         self.wall = wall or Wall()
         self.answers = Answers()
@@ -164,7 +165,7 @@ class World:
         self.sent: list[bytes] = []
         self.answered: list[bytes] = []
         self._bytes = make_counted_bytes(salt + 1)
-        self.wall.advance(60.0)
+        self.wall.advance(open_for_s)
 
     def client(self, signer: ForgeableSigner = ALICE, *, binding: bytes = b"") -> AuthenticatedClient:
         return AuthenticatedClient(
