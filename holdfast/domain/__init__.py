@@ -2,8 +2,10 @@
 
 from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig, LoadSignal, load_signal
 from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
+from holdfast.domain.authentication_config import AuthenticationConfig
 from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.buffer import BufferConfig, BufferSnapshot, MemorySafeBuffer, OverflowPolicy, text_size_bytes
+from holdfast.domain.channel import Channel, ChannelTable
 from holdfast.domain.circuit_breaker import BreakerConfig, BreakerMode, CircuitBreaker
 from holdfast.domain.command import Command, CommandAnswer, Said, answer_command, read_message
 from holdfast.domain.compose import Policy, compose
@@ -11,8 +13,12 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shared
+from holdfast.domain.envelope import Direction, Envelope, SealedEnvelope, seal
+from holdfast.domain.envelope_gate import EnvelopeGate
 from holdfast.domain.event_hub import EventConfig, EventHub
 from holdfast.domain.flight import InProgress, New
+from holdfast.domain.handshake import Initiator, Responder
+from holdfast.domain.handshake_messages import Challenge, Hello, Proof
 from holdfast.domain.hedge import Hedge, HedgeConfig
 from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.domain.map_bounded import Err, Ok, map_bounded
@@ -26,6 +32,7 @@ from holdfast.domain.pool import AsyncResourcePool, Lease, PoolConfig
 from holdfast.domain.quality_gate import Approved, QualityGate, Repair
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig, RateLimitCounts, Reservation
 from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.domain.replay import ReplayCache
 from holdfast.domain.required_fields import RequiredFields
 from holdfast.domain.result_window import Cached
 from holdfast.domain.retry import Retry
@@ -56,12 +63,16 @@ __all__ = [
     "AdmissionQueue",
     "Approved",
     "AsyncResourcePool",
+    "AuthenticationConfig",
     "BreakerConfig",
     "BreakerMode",
     "BreakerRegistry",
     "BufferConfig",
     "BufferSnapshot",
     "Cached",
+    "Challenge",
+    "Channel",
+    "ChannelTable",
     "ChosenBy",
     "ChosenPersona",
     "CircuitBreaker",
@@ -73,15 +84,20 @@ __all__ = [
     "DeduplicationConfig",
     "DeduplicationKey",
     "Deduplicator",
+    "Direction",
+    "Envelope",
+    "EnvelopeGate",
     "Err",
     "EventConfig",
     "EventHub",
     "Flaw",
     "Hedge",
     "HedgeConfig",
+    "Hello",
     "HostGuard",
     "HostGuardConfig",
     "InProgress",
+    "Initiator",
     "Jitter",
     "Judgement",
     "Lease",
@@ -101,6 +117,7 @@ __all__ = [
     "PersonaBook",
     "Policy",
     "PoolConfig",
+    "Proof",
     "Purpose",
     "QualityGate",
     "RateLimit",
@@ -108,8 +125,10 @@ __all__ = [
     "RateLimitCounts",
     "RateTripPolicy",
     "Repair",
+    "ReplayCache",
     "RequiredFields",
     "Reservation",
+    "Responder",
     "Retry",
     "RetryBudget",
     "RetryBudgetConfig",
@@ -120,6 +139,7 @@ __all__ = [
     "RoutingConfig",
     "RoutingStrategy",
     "Said",
+    "SealedEnvelope",
     "SessionConfig",
     "SessionKeeper",
     "Shared",
@@ -145,6 +165,7 @@ __all__ = [
     "read_signature",
     "revoke_trust",
     "rotate",
+    "seal",
     "signed_fields",
     "text_size_bytes",
     "trust_as",
