@@ -10,6 +10,7 @@ Sources: PKCS #8 (RFC 5958) as PEM, as OpenSSL writes it; RFC 8410 section 7.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -72,6 +73,10 @@ def _create(path: Path) -> Ed25519Signer | str:
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
             os.fchmod(descriptor, _OWNER_ONLY)
+            if _is_open_to_others(descriptor):
+                raise PermissionError(
+                    errno.EPERM, "is on a file system that keeps no permissions; choose another place"
+                )
             file.write(private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             file.flush()
             os.fsync(descriptor)
@@ -88,7 +93,7 @@ def _read(path: Path) -> Ed25519Signer | str:
     """Return the identity, or what is wrong."""
     try:
         with open_regular_file(path, may_be_link=False) as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & _OTHERS:
+            if _is_open_to_others(file.fileno()):
                 return "can be read or written by others; make a new key, or chmod 600 it if nobody has"
             content = read_small_file(file, max_bytes=_MAX_BYTES)
     except OSError as error:
@@ -102,6 +107,10 @@ def _read(path: Path) -> Ed25519Signer | str:
     if not isinstance(private_key, Ed25519PrivateKey):
         return "is a private key, but none for Ed25519"
     return Ed25519Signer(private_key)
+
+
+def _is_open_to_others(descriptor: int) -> bool:
+    return bool(stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS)
 
 
 def _in_words(error: OSError) -> str:

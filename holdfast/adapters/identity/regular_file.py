@@ -38,7 +38,7 @@ def open_regular_file(path: Path, *, may_be_link: bool = True) -> Generator[File
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is no regular file")
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123 - it is a descriptor
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
             yield file
     finally:
         os.close(descriptor)

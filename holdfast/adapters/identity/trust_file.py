@@ -14,7 +14,6 @@ Sources: RFC 8259; Pillai et al., "All File Systems Are Not Created Equal", OSDI
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -133,6 +132,8 @@ class FileTrustList:
 
 def _lock(folder: int) -> bool:
     """Lock the folder until it is closed; return False if somebody else has. Nothing is left behind by a crash."""
+    import fcntl  # noqa: PLC0415 - Windows has none, and signs and verifies all the same
+
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

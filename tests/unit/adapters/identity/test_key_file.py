@@ -109,6 +109,18 @@ def test_create_that_fails_half_way_leaves_no_file(key: Path, monkeypatch: pytes
     assert not key.exists()
 
 
+def test_create_where_permissions_are_not_kept_is_refused_before_the_key_is_written(
+    key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fchmod = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda descriptor, _: fchmod(descriptor, 0o755))
+
+    with pytest.raises(KeyFileError, match="is on a file system that keeps no permissions"):
+        create_key_file(key)
+
+    assert not key.exists()
+
+
 def test_create_syncs_the_file_and_then_its_folder(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
