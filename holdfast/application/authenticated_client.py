@@ -8,6 +8,8 @@ Not responsible for: carrying messages; asking again: a question that got no ans
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -69,8 +71,8 @@ class AuthenticatedClient:
         service: Did,
         send: Callable[[bytes], Awaitable[bytes]],
         clock: Clock,
-        unix_s: Callable[[], float],
-        make_bytes: Callable[[int], bytes],
+        unix_s: Callable[[], float] = time.time,
+        make_bytes: Callable[[int], bytes] = secrets.token_bytes,
         channel_binding: bytes = b"",
     ) -> None:
         self._identity = identity

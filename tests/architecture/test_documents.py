@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
-from holdfast.domain import EventConfig, RateLimitConfig
+from holdfast.domain import AuthenticationConfig, EventConfig, RateLimitConfig
 
 LAYERS = ("ports", "domain", "adapters", "application")
 SECTIONS = ["Context", "Drivers", "Options", "Outcome", "Evidence", "Consequences", "Confirmation", "Revisit"]
@@ -27,6 +27,7 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "AdmissionQueue"): AdmissionConfig,
     ("domain", "RateLimit"): partial(RateLimitConfig, requests_per_minute=1.0),
     ("domain", "EventHub"): EventConfig,
+    ("domain", "Handshakes and envelopes"): partial(AuthenticationConfig, audience="-"),
     ("application", "A batch"): BatchConfig,
 }
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")

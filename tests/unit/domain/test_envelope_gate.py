@@ -184,6 +184,15 @@ def test_take_again_when_the_clock_steps_back_by_an_hour_is_refused() -> None:
     assert refusal(lambda: gate.gate.take(old, binding=b"")) is Disbelief.FRESHNESS
 
 
+def test_take_a_late_message_while_another_as_old_as_it_can_still_be_taken_is_taken() -> None:
+    gate = Gate()
+    late = envelope(gate.wall, id="late")
+    gate.take()
+    gate.wall.advance(34.0)
+
+    assert gate.gate.take(late, binding=b"") is None
+
+
 def test_take_more_than_can_be_remembered_is_refused_until_some_have_expired() -> None:
     gate = Gate(replace(CONFIG, max_remembered=2))
     gate.take(id="a")
