@@ -9,6 +9,7 @@ Not responsible for: reading settings: see `holdfast.application.settings_source
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,24 +43,32 @@ def refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> Configu
 
 def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> ConfigurationError:
     parts = [str(part) for part in problem["loc"]]
+    chosen: str | None = None
     if _kinds_of(parts[0]) and len(parts) > 2:
-        del parts[2]  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
+        chosen = parts.pop(2)  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
-        parts.append(cause.path.rpartition(".")[2])
-        message = str(cause).removeprefix(f"{cause.path}: ")
+        own_section, _, name = cause.path.rpartition(".")
+        whole_section = ".".join(parts)
+        parts.append(name)
+        message = re.sub(
+            rf"(?<![\w.]){re.escape(own_section)}\.(?=\w)",
+            lambda _: f"{whole_section}.",
+            str(cause).removeprefix(f"{cause.path}: "),
+        )
     elif problem["type"].startswith("union_tag_"):
         parts.append("kind")
-        kinds = [typing.get_args(kind.model_fields["kind"].annotation)[0] for kind in _kinds_of(parts[0])]
-        message = f"must be {' or '.join(map(repr, kinds))}"
+        message = f"must be {' or '.join(map(repr, _kinds_of(parts[0])))}"
     elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, unknown = parts
-        nearest = nearest_name(unknown, _keys_below(parents))
+        nearest = nearest_name(unknown, _keys_below(parents, chosen))
         return ConfigurationError(
             f"is not a setting{told_source(sources, parts)}",
             path=".".join(parts),
             nearest=".".join([*parents, nearest]) if nearest else None,
         )
+    elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
+        message = "is missing, and has no default"
     else:
         message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
@@ -76,7 +85,7 @@ def nearest_name(unknown: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(unknown, list(known), n=1, cutoff=0.0)), None)
 
 
-def _keys_below(parents: list[str]) -> list[str]:
+def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
     rate_limit = RateLimitConfig(requests_per_minute=1.0)
     everything = Settings(  # with what is off by default
         adaptive_limit=AdaptiveLimitConfig(),
@@ -87,8 +96,8 @@ def _keys_below(parents: list[str]) -> list[str]:
         identity=IdentitySettings(audience="-", key_file=Path(), trust_file=Path()),
     )
     tree: dict[str, Any] = everything.model_dump()
-    if len(parents) > 1 and (kinds := _kinds_of(parents[0])):
-        tree = {key: tree.get(key) for kind in kinds for key in kind.model_fields}
+    if chosen is not None:
+        tree = {key: tree.get(key) for key in _kinds_of(parents[0])[chosen].model_fields}
         parents = parents[2:]
     elif len(parents) > 1 and parents[0] in {"tenants", "personas"}:
         tree = tree[parents[0]][""]
@@ -98,7 +107,8 @@ def _keys_below(parents: list[str]) -> list[str]:
     return list(tree)
 
 
-def _kinds_of(section: str) -> tuple[type[Section], ...]:
-    """Return the kinds that the entries of a section can be of; none for a section without kinds."""
+def _kinds_of(section: str) -> dict[str, type[Section]]:
+    """Return the kinds that the entries of a section can be of, by name; none for a section without kinds."""
     kinds = {"backends": BackendSettings, "validators": ValidatorSettings}.get(section)
-    return () if kinds is None else typing.get_args(typing.get_args(kinds)[0])
+    classes: tuple[type[Section], ...] = () if kinds is None else typing.get_args(typing.get_args(kinds)[0])
+    return {typing.get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in classes}

@@ -32,7 +32,7 @@ from holdfast.domain.cancellation import is_cancellation
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.latency import percentile
 from holdfast.domain.outcomes import classify
-from holdfast.domain.validation import require, require_at_least, require_positive
+from holdfast.domain.validation import require_at_least, require_not_below, require_positive
 from holdfast.ports.events import EventSink, LimitChanged
 from holdfast.ports.outcome import Outcome
 
@@ -110,15 +110,11 @@ class AdaptiveLimitConfig:
 
     def __post_init__(self) -> None:
         require_at_least("adaptive_limit.min_limit", self.min_limit, 1)
-        require(
-            self.initial_limit >= self.min_limit,
-            f"must be at least adaptive_limit.min_limit, {self.min_limit!r}, not {self.initial_limit!r}",
-            path="adaptive_limit.initial_limit",
+        require_not_below(
+            "adaptive_limit.initial_limit", self.initial_limit, "adaptive_limit.min_limit", self.min_limit
         )
-        require(
-            self.max_limit >= self.initial_limit,
-            f"must be at least adaptive_limit.initial_limit, {self.initial_limit!r}, not {self.max_limit!r}",
-            path="adaptive_limit.max_limit",
+        require_not_below(
+            "adaptive_limit.max_limit", self.max_limit, "adaptive_limit.initial_limit", self.initial_limit
         )
         require_positive("adaptive_limit.window_s", self.window_s)
         require_at_least("adaptive_limit.min_samples", self.min_samples, 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from holdfast.domain.validation import require, require_at_least, require_positive, require_ratio
+from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
 
 __all__ = ["BreakerConfig", "BreakerMode"]
 
@@ -85,7 +85,7 @@ class BreakerConfig:
         require_at_least("breaker.min_calls", self.min_calls, 1)
         if self.window_calls is not None:
             # A smaller window could never hold min_calls, and the ratios would silently never apply.
-            require_at_least("breaker.window_calls", self.window_calls, self.min_calls)
+            require_not_below("breaker.window_calls", self.window_calls, "breaker.min_calls", self.min_calls)
         require_ratio("breaker.failure_ratio", self.failure_ratio)
         if self.failures_in_row is not None:
             require_at_least("breaker.failures_in_row", self.failures_in_row, 1)
@@ -93,10 +93,12 @@ class BreakerConfig:
             require_positive("breaker.slow_after_s", self.slow_after_s)
         if self.slow_ratio is not None:
             require_ratio("breaker.slow_ratio", self.slow_ratio)
-            require(self.slow_after_s is not None, "needs slow_after_s to be set too", path="breaker.slow_ratio")
+            require(
+                self.slow_after_s is not None, "needs breaker.slow_after_s to be set too", path="breaker.slow_ratio"
+            )
         require_positive("breaker.open_s", self.open_s)
-        require_at_least("breaker.max_open_s", self.max_open_s, self.open_s)
+        require_not_below("breaker.max_open_s", self.max_open_s, "breaker.open_s", self.open_s)
         require_positive("breaker.forget_opening_s", self.forget_opening_s)
         require_at_least("breaker.probe_successes", self.probe_successes, 1)
-        require_at_least("breaker.probe_calls", self.probe_calls, self.probe_successes)
+        require_not_below("breaker.probe_calls", self.probe_calls, "breaker.probe_successes", self.probe_successes)
         require_positive("breaker.probe_timeout_s", self.probe_timeout_s)

@@ -8,6 +8,7 @@ Not responsible for: whether there is room for it: see `holdfast.domain.admissio
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from holdfast.domain.text_size import utf8_size_bytes
@@ -44,11 +45,11 @@ def check_request(request: Request, *, max_bytes: int) -> int:
     if problem := parameter_problem(request.parameters):
         raise RequestError(f"parameters.{problem}")
     size_bytes = 0
-    for message in request.messages:
-        size_bytes += utf8_size_bytes(message.content, enough_bytes=max_bytes - size_bytes)
+    for field, text in _texts(request):
+        size_bytes += utf8_size_bytes(text, enough_bytes=max_bytes - size_bytes)
         if size_bytes > max_bytes:
             raise RequestError(
-                f"messages: {size_bytes} bytes or more do not fit into the {max_bytes} allowed; send less"
+                f"{field}: {size_bytes} bytes or more do not fit into the {max_bytes} allowed; send less"
             )
     return size_bytes
 
@@ -68,6 +69,18 @@ def parameter_problem(parameters: Parameters) -> str | None:
     if max_tokens is not None and max_tokens < 1:
         return f"max_tokens: must be at least 1, not {max_tokens!r}"
     return None
+
+
+def _texts(request: Request) -> Iterator[tuple[str, str]]:
+    # Those that have no bound of their own. Names first, so that a refusal tells of the one that is out of proportion.
+    yield "model", request.model or ""
+    yield "persona", request.persona or ""
+    yield "idempotency_key", request.idempotency_key or ""
+    yield "request_id", request.request_id or ""
+    for stop in request.parameters.stop:
+        yield "parameters.stop", stop
+    for message in request.messages:
+        yield "messages", message.content
 
 
 def _check_priority(priority: object) -> None:

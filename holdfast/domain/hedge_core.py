@@ -23,7 +23,7 @@ from typing import Final, assert_never
 
 from holdfast.domain.live_percentile import LivePercentile
 from holdfast.domain.retry_budget import RetryBudget, RetryPermit
-from holdfast.domain.validation import require, require_at_least, require_positive, require_ratio
+from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
 from holdfast.ports.events import EventSink, HedgeLaunched, HedgeRefused, HedgeWon
 from holdfast.ports.statistics import HedgeStatistics
 
@@ -62,11 +62,7 @@ class HedgeConfig:
         require(1 <= self.percent <= 99, f"must be from 1 to 99, not {self.percent!r}", path="hedge.percent")
         require_ratio("hedge.max_ratio", self.max_ratio)
         require_at_least("hedge.min_samples", self.min_samples, 1)
-        require(
-            self.max_samples >= self.min_samples,
-            f"must be at least hedge.min_samples, {self.min_samples!r}, not {self.max_samples!r}",
-            path="hedge.max_samples",
-        )
+        require_not_below("hedge.max_samples", self.max_samples, "hedge.min_samples", self.min_samples)
         require_positive("hedge.min_delay_s", self.min_delay_s)
 
 

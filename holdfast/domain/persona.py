@@ -50,6 +50,7 @@ MAX_RECOGNISED_CHARS: Final = 10_000
 """Characters at the beginning of a text that are searched for triggers, about 1 ms of work; unmeasured choice."""
 
 _UNSET: Final = Parameters()
+_MAX_TOLD_CHARS: Final = 80  # of a name that is not there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,8 @@ class PersonaBook:
         """
         persona = self.find(name)
         if persona is None:
-            raise RequestError(f"persona: there is no {name!r}; there are {', '.join(self.names) or 'none'}")
+            told = name if len(name) <= _MAX_TOLD_CHARS else f"{name[:_MAX_TOLD_CHARS]}…"
+            raise RequestError(f"persona: there is no {told!r}; there are {', '.join(self.names) or 'none'}")
         return persona
 
     def find(self, name: str) -> Persona | None:

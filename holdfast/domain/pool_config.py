@@ -67,7 +67,7 @@ class PoolConfig:
         require_at_least("pool.max_size", self.max_size, 1)
         require(
             0 <= self.min_size <= self.max_size,
-            f"must be from 0 to max_size ({self.max_size}), not {self.min_size!r}",
+            f"must be from 0 to pool.max_size, {self.max_size!r}, not {self.min_size!r}",
             path="pool.min_size",
         )
         require_at_least("pool.max_waiters", self.max_waiters, 1)

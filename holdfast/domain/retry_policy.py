@@ -75,7 +75,7 @@ class RetryPolicy:
         require_at_least("retry.max_retry_after_s", self.max_retry_after_s, 0.0)
         require(
             self.base_delay_s <= self.max_delay_s,
-            f"must be at most max_delay_s ({self.max_delay_s!r}), not {self.base_delay_s!r}",
+            f"must be at most retry.max_delay_s, {self.max_delay_s!r}, not {self.base_delay_s!r}",
             path="retry.base_delay_s",
         )
 

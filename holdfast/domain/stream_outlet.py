@@ -16,7 +16,7 @@ import anyio
 
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.stream_log import StreamLog
-from holdfast.domain.validation import require, require_at_least, require_positive
+from holdfast.domain.validation import require_at_least, require_not_below, require_positive
 from holdfast.ports.errors import SlowReaderError
 
 __all__ = ["Outlet", "StreamingConfig"]
@@ -45,10 +45,8 @@ class StreamingConfig:
     def __post_init__(self) -> None:
         require_at_least("streaming.max_ahead_bytes", self.max_ahead_bytes, 1)
         require_positive("streaming.stall_timeout_s", self.stall_timeout_s)
-        require(
-            self.max_answer_bytes >= self.max_ahead_bytes,
-            f"must be at least streaming.max_ahead_bytes, {self.max_ahead_bytes!r}, not {self.max_answer_bytes!r}",
-            path="streaming.max_answer_bytes",
+        require_not_below(
+            "streaming.max_answer_bytes", self.max_answer_bytes, "streaming.max_ahead_bytes", self.max_ahead_bytes
         )
 
 

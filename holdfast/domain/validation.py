@@ -11,7 +11,7 @@ import math
 
 from holdfast.ports.errors import ConfigurationError
 
-__all__ = ["require", "require_at_least", "require_positive", "require_ratio"]
+__all__ = ["require", "require_at_least", "require_not_below", "require_positive", "require_ratio"]
 
 
 def require(condition: bool, message: str, *, path: str) -> None:  # noqa: FBT001 - reads as a sentence, like assert
@@ -43,6 +43,17 @@ def require_at_least(path: str, value: float, minimum: float) -> None:
         math.isfinite(value) and value >= minimum,
         f"must be a finite number of at least {minimum!r}, not {value!r}",
         path=path,
+    )
+
+
+def require_not_below(path: str, value: float, other_path: str, other: float) -> None:
+    """Raise unless `value` is finite and at least that of another setting.
+
+    Raises:
+        ConfigurationError: naming both paths and both values.
+    """
+    require(
+        math.isfinite(value) and value >= other, f"must be at least {other_path}, {other!r}, not {value!r}", path=path
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 from holdfast.ports.errors import BackendUnavailableError, RetrievalError
 from holdfast.ports.statistics import Health
 from holdfast.testing import FaultInjector, FaultPlan, VirtualClock, VirtualTimeLoop
-from tests.fakes.everything import assert_nothing_is_held, load, opened
+from tests.fakes.everything import load, opened
+from tests.fakes.service import assert_nothing_is_held
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError, HoldfastError
-from holdfast.ports.inference import Completion, Message, Prompt, Role
-from holdfast.ports.retrieval import Passage
-from holdfast.ports.service import Priority, Request
-from holdfast.ports.statistics import Health
-from holdfast.testing import VirtualClock, sweep_cancellation
+from holdfast.ports.inference import Completion, Prompt
+from holdfast.ports.service import Priority
+from holdfast.testing import sweep_cancellation
+from tests.fakes import service
+from tests.fakes.service import Shelf, ask, assert_nothing_is_held
 
 pytestmark = pytest.mark.anyio
 
@@ -48,53 +43,15 @@ class Flaky:
         return Completion(text=prompt.messages[-1].content, model="flaky-1")
 
 
-class SlowShelf:
-    """Finds one passage, after a while."""
-
-    async def retrieve(self, query: str, *, limit: int) -> tuple[Passage, ...]:
-        await anyio.sleep(0.1)
-        return (Passage(source="a.md", heading="A", text=query, score=1.0),)[:limit]
-
-
-@asynccontextmanager
-async def opened(chance: random.Random, settings: Settings) -> AsyncGenerator[Orchestrator]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(chance.random))
-    container.retriever.override(providers.Object(nullcontext(SlowShelf())))
-    backends = {
-        name: Backend(provider=SharedBackendProvider(Flaky(chance)), guard=settings.guard) for name in ("one", "two")
-    }
-    container.backends.override(providers.Object(backends))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
-def ask(question: str) -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
-
-
-def assert_conserved(health: Health) -> None:
-    admission, deduplication = health.admission, health.deduplication
-    assert (admission.waiting, admission.waiting_bytes, admission.limit.in_flight) == (0, 0, 0)
-    ended = admission.granted + admission.refused + admission.shed + admission.expired + admission.cancelled
-    assert admission.offered == ended
-    assert deduplication.in_flight == 0
-    assert deduplication.requests == deduplication.called + deduplication.joined + deduplication.cached
-    for backend in health.backends:
-        budget, breaker, pool = backend.retry_budget, backend.breaker, backend.pool
-        assert (budget.in_flight, budget.retries_in_flight, budget.waiting) == (0, 0, 0)
-        assert budget.asked == budget.without_token + budget.without_room + budget.abandoned + budget.retried
-        settled = breaker.succeeded + breaker.failed + breaker.slow + breaker.rejected_by_peer + breaker.ignored
-        assert (breaker.in_flight, breaker.admitted) == (0, settled)
-        assert (pool.leased, pool.waiting, pool.creating, pool.closing) == (0, 0, 0, 0)
-        assert pool.created == pool.closed + pool.idle
+def opened(chance: random.Random, settings: Settings | None = None) -> AbstractAsyncContextManager[Orchestrator]:
+    backends = {name: Flaky(chance) for name in ("one", "two")}
+    return service.opened(backends, settings, random=chance.random, retriever=Shelf(delay_s=0.1))
 
 
 @pytest.mark.slow
 async def test_submit_cancelled_at_every_checkpoint_leaves_nothing_behind() -> None:
     chance = random.Random(1)
-    async with opened(chance, Settings()) as orchestrator:
+    async with opened(chance) as orchestrator:
         numbers = iter(range(10_000))
 
         async def scenario() -> None:
@@ -102,7 +59,7 @@ async def test_submit_cancelled_at_every_checkpoint_leaves_nothing_behind() -> N
 
         async def check() -> None:
             await anyio.sleep(SETTLE_S)
-            assert_conserved(orchestrator.health())
+            assert_nothing_is_held(orchestrator.health())
 
         checkpoints = await sweep_cancellation(scenario, check)
 
@@ -112,14 +69,14 @@ async def test_submit_cancelled_at_every_checkpoint_leaves_nothing_behind() -> N
 @pytest.mark.slow
 async def test_submit_opting_out_cancelled_at_every_checkpoint_leaves_nothing_behind() -> None:
     chance = random.Random(2)
-    async with opened(chance, Settings()) as orchestrator:
+    async with opened(chance) as orchestrator:
 
         async def scenario() -> None:
             await orchestrator.submit(replace(ask("question"), no_cache=True))
 
         async def check() -> None:
             await anyio.sleep(SETTLE_S)
-            assert_conserved(orchestrator.health())
+            assert_nothing_is_held(orchestrator.health())
 
         checkpoints = await sweep_cancellation(scenario, check)
 
@@ -165,4 +122,4 @@ async def test_submit_storm_of_faults_and_cancellations_every_count_comes_back(s
     assert sum(ends.values()) == 500, f"seed {seed}: {ends}"
     assert ends["answered"] > 0, f"seed {seed}: {ends}"
     assert ends["cancelled"] > 0, f"seed {seed}: {ends}"
-    assert_conserved(health)
+    assert_nothing_is_held(health)

@@ -10,21 +10,19 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.stream_outlet import StreamingConfig
 from holdfast.ports.errors import BackendUnavailableError, HoldfastError, StreamInterruptedError
-from holdfast.ports.inference import Completion, Deliver, Message, Prompt, Role
+from holdfast.ports.inference import Completion, Deliver, Prompt
 from holdfast.ports.service import Priority, Request
 from holdfast.ports.statistics import Health
-from holdfast.testing import VirtualClock, sweep_cancellation
+from holdfast.testing import sweep_cancellation
+from tests.fakes import service
+from tests.fakes.service import ask, assert_nothing_is_held
 
 pytestmark = pytest.mark.anyio
 
@@ -68,39 +66,17 @@ class World:
 
     def assert_at_rest(self) -> Health:
         health = self.orchestrator.health()
-        requests, admission, streams = health.requests, health.admission, health.streams
-        ended = requests.answered + requests.invalid + requests.refused + requests.expired
-        assert (requests.in_flight, requests.received) == (0, ended + requests.failed + requests.cancelled)
-        assert (admission.waiting, admission.waiting_bytes, admission.limit.in_flight) == (0, 0, 0)
-        assert health.deduplication.in_flight == 0
-        assert streams.opened == streams.called + streams.joined + streams.cached
-        assert streams.opened == streams.completed + streams.failed + streams.left
-        assert (streams.reading, streams.logs, streams.log_bytes) == (0, 0, 0)
-        for backend in health.backends:
-            assert (backend.retry_budget.in_flight, backend.retry_budget.waiting) == (0, 0)
-            assert backend.breaker.in_flight == 0
-            assert (backend.pool.leased, backend.pool.waiting) == (0, 0)
+        assert_nothing_is_held(health)
         assert [echo.telling for echo in self._echoes] == [0, 0]
         return health
 
 
 @asynccontextmanager
 async def opened(chance: random.Random, settings: Settings, *, flaky: bool) -> AsyncGenerator[World]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(chance.random))
     echoes = [Echo(chance, flaky=flaky) for _ in range(2)]
-    backends = {
-        f"echo {number}": Backend(provider=SharedBackendProvider(echo), guard=settings.guard)
-        for number, echo in enumerate(echoes)
-    }
-    container.backends.override(providers.Object(backends))
-    async with open_container(container) as orchestrator:
+    backends = {f"echo {number}": echo for number, echo in enumerate(echoes)}
+    async with service.opened(backends, settings, random=chance.random) as orchestrator:
         yield World(orchestrator, echoes)
-
-
-def ask(question: str) -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
 
 
 @pytest.mark.slow

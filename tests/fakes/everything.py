@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Final
 
 import anyio
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
 from holdfast.adapters.memory.host_memory import FixedHostMemory
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
-from holdfast.application.wiring import open_container
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError, HoldfastError
 from holdfast.ports.inference import Completion, InferenceBackend, Message, Prompt, Role, Usage
-from holdfast.ports.retrieval import Passage, Retriever
+from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Priority, Request
-from holdfast.ports.statistics import Health
 from holdfast.testing import VirtualClock
+from tests.fakes.service import Shelf
+from tests.fakes.service import opened as opened_over
 
-__all__ = ["EVERYTHING", "Flaky", "Shelf", "assert_nothing_is_held", "load", "opened"]
+__all__ = ["EVERYTHING", "Flaky", "load", "opened"]
 
 EVERYTHING: Final = Settings.model_validate(
     {
@@ -70,38 +68,24 @@ class Flaky:
         return Completion(text=text, model="flaky-1", usage=Usage(input_tokens=len(prompt.messages), output_tokens=2))
 
 
-class Shelf:
-    """Finds one passage, after a while."""
-
-    async def retrieve(self, query: str, *, limit: int) -> tuple[Passage, ...]:
-        await anyio.sleep(0.05)
-        return (Passage(source="a.md", heading="A", text=query, score=1.0),)[:limit]
-
-
-@asynccontextmanager
-async def opened(
+def opened(
     seed: int,
     settings: Settings = EVERYTHING,
     *,
     wrap_backend: Callable[[InferenceBackend], InferenceBackend] = lambda backend: backend,
     wrap_retriever: Callable[[Retriever], Retriever] = lambda retriever: retriever,
-) -> AsyncGenerator[Orchestrator]:
+) -> AbstractAsyncContextManager[Orchestrator]:
     """Open the whole path over two flaky backends, one of which has to be loaded, with all chance drawn from `seed`."""
     chance = random.Random(seed)
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(chance.random))
-    container.retriever.override(providers.Object(nullcontext(wrap_retriever(Shelf()))))
-    container.host_memory.override(providers.Object(FixedHostMemory(None)))
     one, two = wrap_backend(Flaky(chance)), wrap_backend(Flaky(chance))
     loader = ScriptedModelLoader("two", two, size_bytes=1000, clock=VirtualClock(), delay_s=1.0)
-    backends = {
-        "one": Backend(provider=SharedBackendProvider(one), guard=settings.guard),
-        "two": Model(loader=loader, guard=settings.guard),
-    }
-    container.backends.override(providers.Object(backends))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+    return opened_over(
+        {"one": one, "two": Model(loader=loader, guard=settings.guard)},
+        settings,
+        random=chance.random,
+        retriever=wrap_retriever(Shelf(delay_s=0.05)),
+        host_memory=FixedHostMemory(None),
+    )
 
 
 async def load(
@@ -158,36 +142,3 @@ def _request(chance: random.Random, number: int, sessions: list[str]) -> Request
     if chance.random() < 0.1:
         return replace(request, tenant="small", session_id=chance.choice(sessions))
     return replace(request, no_cache=True) if chance.random() < 0.2 else request
-
-
-def assert_nothing_is_held(health: Health) -> None:
-    """Assert that every count is back, and that what was counted adds up."""
-    admission, deduplication, requests = health.admission, health.deduplication, health.requests
-    assert requests.in_flight == 0
-    assert (admission.waiting, admission.waiting_bytes, admission.limit.in_flight) == (0, 0, 0)
-    ended = admission.granted + admission.refused + admission.shed + admission.expired + admission.cancelled
-    assert admission.offered == ended
-    assert deduplication.in_flight == 0
-    assert deduplication.requests == deduplication.called + deduplication.joined + deduplication.cached
-    assert (health.streams.reading, health.streams.logs, health.streams.log_bytes) == (0, 0, 0)
-    assert health.tenants.reserved == 0
-    models = health.models
-    assert (models.using, models.waiting, models.loading, models.unloading) == (0, 0, 0, 0)
-    assert models.asked == models.granted + models.refused + models.failed + models.cancelled
-    assert models.loads == models.loaded + models.unloads
-    for backend in health.backends:
-        budget, breaker, pool, limit, hedge = (
-            backend.retry_budget,
-            backend.breaker,
-            backend.pool,
-            backend.rate_limit,
-            backend.hedge,
-        )
-        assert (budget.in_flight, budget.retries_in_flight, budget.waiting) == (0, 0, 0)
-        assert budget.asked == budget.without_token + budget.without_room + budget.abandoned + budget.retried
-        settled = breaker.succeeded + breaker.failed + breaker.slow + breaker.rejected_by_peer + breaker.ignored
-        assert (breaker.in_flight, breaker.admitted) == (0, settled)
-        assert (pool.leased, pool.waiting, pool.creating, pool.closing) == (0, 0, 0, 0)
-        assert pool.created == pool.closed + pool.idle
-        assert limit is None or limit.reserved == 0
-        assert hedge is None or hedge.running == 0

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 from dependency_injector import providers
@@ -14,8 +14,9 @@ from dependency_injector import providers
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.container import Backend, Container, Model
 from holdfast.application.orchestrator import Orchestrator
-from holdfast.application.settings import Settings
+from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.wiring import open_container
+from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BackendUnavailableError
 from holdfast.ports.events import Event
@@ -36,9 +37,12 @@ from holdfast.ports.statistics import (
 )
 from holdfast.testing import VirtualClock
 
-__all__ = ["Answering", "Shelf", "ask", "ask_anew", "assert_nothing_is_held", "opened", "told", "unavailable"]
+__all__ = ["ONCE", "Answering", "Shelf", "ask", "ask_anew", "assert_nothing_is_held", "opened", "told", "unavailable"]
 
 E = TypeVar("E", bound=Event)
+
+ONCE: Final = GuardSettings(retry=RetryPolicy(max_attempts=1))
+"""Guards a backend that is asked only once for each request."""
 
 
 class Answering:

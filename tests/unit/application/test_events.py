@@ -58,12 +58,9 @@ from holdfast.ports.service import Disposition, Priority, Request
 from holdfast.ports.statistics import Health
 from holdfast.testing import VirtualClock, sweep_cancellation
 from tests.fakes.events import Listener
-from tests.fakes.service import Answering, ask, assert_nothing_is_held, opened, told, unavailable
+from tests.fakes.service import ONCE, Answering, ask, assert_nothing_is_held, opened, told, unavailable
 
 pytestmark = pytest.mark.anyio
-
-
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
 class Unmakeable(SharedBackendProvider):

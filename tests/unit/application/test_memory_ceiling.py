@@ -104,12 +104,14 @@ async def test_submit_within_a_session_that_does_not_fit_is_refused_and_holds_no
 
 
 async def test_stream_counts_against_memory_until_its_reply_is_complete() -> None:
-    async with opened({"a": Answering()}, bounded(10 * CHARGE_BYTES)) as orchestrator:
-        async with orchestrator.stream(ask(0)) as stream:
-            piece = await anext(aiter(stream))
-            during = orchestrator.health().memory
-            await stream.reply()
-            after = orchestrator.health().memory
+    async with (
+        opened({"a": Answering()}, bounded(10 * CHARGE_BYTES)) as orchestrator,
+        orchestrator.stream(ask(0)) as stream,
+    ):
+        piece = await anext(aiter(stream))
+        during = orchestrator.health().memory
+        await stream.reply()
+        after = orchestrator.health().memory
 
     assert piece == "42"
     assert (during.held_bytes, after.held_bytes) == (CHARGE_BYTES, 0)

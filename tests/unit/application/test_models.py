@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import anyio
 import pytest
 from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.inference.scripted import ScriptedBackend
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Container, Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
 from holdfast.application.wiring import open_container, open_orchestrator
@@ -24,16 +23,15 @@ from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.ports.errors import BackendUnavailableError, ConfigurationError, HostMemoryError
 from holdfast.ports.events import Event, FellBack, ModelLoaded, ModelRefused, ModelUnloaded
-from holdfast.ports.inference import Message, Role
-from holdfast.ports.service import Request
-from holdfast.ports.statistics import BreakerState, Health, ModelSlotStatistics
+from holdfast.ports.statistics import BreakerState, ModelSlotStatistics
 from holdfast.testing import VirtualClock, sweep_cancellation
+from tests.fakes import service
 from tests.fakes.model import FakeLoader, Machine
+from tests.fakes.service import ONCE, ask, assert_nothing_is_held
 
 pytestmark = pytest.mark.anyio
 
 WITHOUT_RESERVE = HostGuardConfig(reserve_bytes=0)
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 STICKY = RoutingConfig(strategy=RoutingStrategy.STICKY)
 TENANTS = [f"tenant {number}" for number in range(10)]
 """Enough for sticky routing to send some to each of two backends."""
@@ -50,52 +48,23 @@ class Sink:
             self.events.append(event)
 
 
-@asynccontextmanager
-async def opened(
+def opened(
     backends: Mapping[str, FakeLoader | ScriptedBackend],
     machine: Machine,
     settings: Settings | None = None,
     *,
     sink: Sink | None = None,
-) -> AsyncGenerator[Orchestrator]:
+) -> AbstractAsyncContextManager[Orchestrator]:
     settings = settings or Settings(host_guard=WITHOUT_RESERVE, guard=ONCE)
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    container.host_memory.override(providers.Object(machine))
-    container.event_sinks.override(providers.Object((sink,) if sink else ()))
-    container.backends.override(
-        providers.Object(
-            {
-                name: Model(loader=backend, guard=settings.guard)
-                if isinstance(backend, FakeLoader)
-                else Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
-                for name, backend in backends.items()
-            }
-        )
-    )
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
-def ask(question: str = "what is the answer?") -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
+    models = {
+        name: Model(loader=backend, guard=settings.guard) if isinstance(backend, FakeLoader) else backend
+        for name, backend in backends.items()
+    }
+    return service.opened(models, settings, host_memory=machine, event_sinks=(sink,) if sink else ())
 
 
 def fallback() -> ScriptedBackend:
     return ScriptedBackend.repeating("remote", "from afar", clock=VirtualClock())
-
-
-def assert_nothing_is_held(health: Health) -> None:
-    models = health.models
-    assert (models.using, models.waiting, models.loading, models.unloading) == (0, 0, 0, 0)
-    assert models.asked == models.granted + models.refused + models.failed + models.cancelled
-    assert models.begun == models.loads + models.failed_loads + models.cancelled_loads
-    assert models.loads == models.loaded + models.unloads
-    assert health.admission.limit.in_flight == 0
-    for backend in health.backends:
-        assert (backend.breaker.in_flight, backend.pool.leased, backend.pool.waiting) == (0, 0, 0)
 
 
 async def test_submit_loads_the_model_for_the_first_request_and_keeps_it_for_the_next() -> None:

@@ -25,11 +25,9 @@ from holdfast.ports.errors import (
 from holdfast.ports.inference import Parameters, ResponseFormat
 from holdfast.ports.service import Disposition, Priority, Request
 from holdfast.ports.statistics import BreakerState, ServiceState
-from tests.fakes.service import Answering, Shelf, ask, assert_nothing_is_held, opened, unavailable
+from tests.fakes.service import ONCE, Answering, Shelf, ask, assert_nothing_is_held, opened, unavailable
 
 pytestmark = pytest.mark.anyio
-
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
 async def test_submit_plain_question_takes_the_whole_path_and_tells_what_happened() -> None:

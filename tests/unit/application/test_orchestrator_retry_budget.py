@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
 from holdfast.domain.pool import PoolConfig
 from holdfast.domain.retry_budget import RetryBudgetConfig
 from holdfast.domain.retry_policy import Jitter, RetryPolicy
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError
-from holdfast.ports.inference import Completion, Message, Prompt, Role
-from holdfast.ports.service import Request
 from holdfast.ports.statistics import Health, RetryBudgetStatistics
-from holdfast.testing import VirtualClock
+from tests.fakes import service
+from tests.fakes.service import Answering, ask, assert_nothing_is_held, unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -34,31 +29,8 @@ DEFAULT = RetryBudgetConfig()
 NO_BUDGET = RetryBudgetConfig(min_retries=1_000_000)
 
 
-def unavailable() -> Exception:
-    return BackendUnavailableError("is down", backend="a")
-
-
-class Down:
-    """Takes its time, and fails; counts its calls."""
-
-    def __init__(self, error: Callable[[], Exception] = unavailable, *, delay_s: float = 1.0) -> None:
-        self._error = error
-        self._delay_s = delay_s
-        self.calls = 0
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.calls += 1
-        await anyio.sleep(self._delay_s)
-        raise self._error()
-
-
-class Up:
-    async def complete(self, prompt: Prompt) -> Completion:
-        return Completion(text="42", model="up-1")
-
-
-def ask(number: int = 0) -> Request:
-    return Request(messages=(Message(role=Role.USER, content=f"question {number}"),))
+def down(failing: Callable[[int], Exception] = unavailable, *, delay_s: float = 1.0) -> Answering:
+    return Answering(delay_s=delay_s, failing=failing)
 
 
 def settings_of(
@@ -77,19 +49,8 @@ def settings_of(
     )
 
 
-@asynccontextmanager
-async def opened(backends: Mapping[str, Down | Up], settings: Settings) -> AsyncGenerator[Orchestrator]:
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(random.Random(7).random))
-    container.retriever.override(providers.Object(nullcontext(None)))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
-        for name, backend in backends.items()
-    }
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+def opened(backends: Mapping[str, Answering], settings: Settings) -> AbstractAsyncContextManager[Orchestrator]:
+    return service.opened(backends, settings, random=random.Random(7).random)
 
 
 async def submit_all(orchestrator: Orchestrator, callers: int = CALLERS) -> list[BaseException]:
@@ -98,7 +59,7 @@ async def submit_all(orchestrator: Orchestrator, callers: int = CALLERS) -> list
 
     async def submit(number: int) -> None:
         try:
-            await orchestrator.submit(ask(number))
+            await orchestrator.submit(ask(f"question {number}"))
         except BackendUnavailableError as error:
             told.append(error)
 
@@ -118,21 +79,22 @@ def budget_in(health: Health) -> RetryBudgetStatistics:
 async def test_submit_1000_callers_of_a_backend_that_always_fails_call_it_1250_times_at_most(
     max_in_flight: int, delay_s: float
 ) -> None:
-    backend = Down(delay_s=delay_s)
+    backend = down(delay_s=delay_s)
     async with opened({"a": backend}, settings_of(max_in_flight=max_in_flight)) as orchestrator:
         told = await submit_all(orchestrator)
-        budget = budget_in(orchestrator.health())
+        health = orchestrator.health()
 
+    budget = budget_in(health)
     assert len(told) == CALLERS
     assert CALLERS < backend.calls <= 1.25 * CALLERS
     assert backend.calls == CALLERS + budget.retried
-    assert budget.asked == budget.without_token + budget.without_room + budget.retried
-    assert (budget.in_flight, budget.waiting) == (0, 0)
+    assert budget.abandoned == 0
+    assert_nothing_is_held(health)
 
 
 @pytest.mark.slow
 async def test_submit_1000_callers_without_a_budget_call_it_3000_times() -> None:
-    backend = Down()
+    backend = down()
     async with opened({"a": backend}, settings_of(budget=NO_BUDGET)) as orchestrator:
         await submit_all(orchestrator)
 
@@ -140,7 +102,7 @@ async def test_submit_1000_callers_without_a_budget_call_it_3000_times() -> None
 
 
 async def test_submit_refused_by_the_budget_is_told_what_really_failed_and_why_it_was_not_retried() -> None:
-    backend = Down()
+    backend = down()
     async with opened({"a": backend}, settings_of(budget=RetryBudgetConfig(min_retries=0))) as orchestrator:
         told = await submit_all(orchestrator, callers=1)
 
@@ -150,9 +112,9 @@ async def test_submit_refused_by_the_budget_is_told_what_really_failed_and_why_i
 
 
 async def test_submit_refused_by_the_budget_of_one_backend_falls_back_to_the_next() -> None:
-    backend = Down()
+    backend = down()
     settings = settings_of(budget=RetryBudgetConfig(min_retries=0))
-    async with opened({"a": backend, "b": Up()}, settings) as orchestrator:
+    async with opened({"a": backend, "b": Answering()}, settings) as orchestrator:
         reply = await orchestrator.submit(ask())
         first, second = (health.retry_budget for health in orchestrator.health().backends)
 
@@ -161,10 +123,10 @@ async def test_submit_refused_by_the_budget_of_one_backend_falls_back_to_the_nex
 
 
 async def test_submit_spends_the_budget_of_its_backend_which_all_callers_share() -> None:
-    backend = Down(delay_s=0.0)
-    async with opened({"a": backend, "b": Up()}, settings_of()) as orchestrator:
+    backend = down(delay_s=0.0)
+    async with opened({"a": backend, "b": Answering()}, settings_of()) as orchestrator:
         for number in range(5):
-            await orchestrator.submit(ask(number))
+            await orchestrator.submit(ask(f"question {number}"))
         first, second = (health.retry_budget for health in orchestrator.health().backends)
 
     assert (first.retried, first.tokens, second.tokens) == (3, 0, 3)
@@ -172,11 +134,11 @@ async def test_submit_spends_the_budget_of_its_backend_which_all_callers_share()
 
 
 async def test_submit_told_never_to_retry_is_never_retried() -> None:
-    backend = Down(lambda: BackendThrottledError(backend="a", retry_allowed=False))
+    backend = down(lambda _: BackendThrottledError(backend="a", retry_allowed=False))
     async with opened({"a": backend}, settings_of(budget=NO_BUDGET)) as orchestrator:
         for number in range(20):
             with pytest.raises(BackendThrottledError):
-                await orchestrator.submit(ask(number))
+                await orchestrator.submit(ask(f"question {number}"))
         budget = budget_in(orchestrator.health())
 
     assert backend.calls == 20
@@ -184,7 +146,7 @@ async def test_submit_told_never_to_retry_is_never_retried() -> None:
 
 
 async def test_submit_holds_no_permit_while_its_retry_sleeps() -> None:
-    backend = Down(lambda: BackendThrottledError(backend="a", retry_after_s=30.0))
+    backend = down(lambda _: BackendThrottledError(backend="a", retry_after_s=30.0))
     async with opened({"a": backend}, settings_of()) as orchestrator, anyio.create_task_group() as tasks:
         tasks.start_soon(submit_and_be_cancelled, orchestrator)
         await anyio.sleep(15.0)
@@ -203,29 +165,30 @@ async def submit_and_be_cancelled(orchestrator: Orchestrator) -> None:
 @pytest.mark.parametrize("cut_at_s", [0.5, 1.5, 2.5], ids=["first attempts", "sleeping", "retries"])
 async def test_submit_cancelled_callers_give_everything_back(cut_at_s: float) -> None:
     retry = RetryPolicy(jitter=Jitter.NONE, base_delay_s=1.0)
-    async with opened({"a": Down()}, settings_of(retry=retry)) as orchestrator:
+    async with opened({"a": down()}, settings_of(retry=retry)) as orchestrator:
         with anyio.move_on_after(cut_at_s):
             await submit_all(orchestrator, callers=100)
         await anyio.sleep(0.1)
         cut = budget_in(orchestrator.health())
         await anyio.sleep(10.0)
-        later = budget_in(orchestrator.health())
+        later = orchestrator.health()
 
     assert (cut.in_flight, cut.retries_in_flight, cut.waiting) == (0, 0, 0)
     assert cut.asked == cut.without_token + cut.without_room + cut.abandoned + cut.retried
     assert cut.tokens == {0.5: 3, 1.5: 20, 2.5: 20 - cut.retried}[cut_at_s]
-    assert 3 - cut.retried <= later.tokens <= 3
+    assert 3 - cut.retried <= budget_in(later).tokens <= 3
+    assert_nothing_is_held(later)
 
 
 async def test_submit_while_the_wall_clock_steps_back_by_an_hour_is_retried_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def storm() -> RetryBudgetStatistics:
-        async with opened({"a": Down(delay_s=0.0)}, settings_of()) as orchestrator:
+        async with opened({"a": down(delay_s=0.0)}, settings_of()) as orchestrator:
             for number in range(3):
                 for caller in range(20):
                     with pytest.raises(BackendUnavailableError):
-                        await orchestrator.submit(ask(100 * number + caller))
+                        await orchestrator.submit(ask(f"question {100 * number + caller}"))
                 await anyio.sleep(4.0)
             return budget_in(orchestrator.health())
 

@@ -379,7 +379,7 @@ async def test_settings_with_a_persona_that_could_not_work_are_refused_at_start(
     [
         (
             {"personas": {"x": {"promt": "a"}}},
-            r"^personas\.x\.prompt: field required|did you mean 'personas\.x\.prompt'",
+            r"^personas\.x\.prompt: is missing, and has no default$|did you mean 'personas\.x\.prompt'",
         ),
         (
             {"personas": {"x": {"prompt": "a", "trigger": []}}},

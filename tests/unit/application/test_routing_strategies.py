@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import answer_fingerprint
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import load_settings
-from holdfast.application.wiring import open_container, open_orchestrator
+from holdfast.application.wiring import open_orchestrator
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.hedge import HedgeConfig
-from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig, RoutingStrategy
 from holdfast.ports.errors import (
     BackendRequestError,
@@ -33,64 +29,37 @@ from holdfast.ports.errors import (
     DeadlineExceededError,
 )
 from holdfast.ports.events import FellBack, RouteChosen
-from holdfast.ports.inference import Completion, Message, Prompt, Role
 from holdfast.ports.service import Reply, Request
 from holdfast.ports.statistics import Health
-from holdfast.testing import VirtualClock, sweep_cancellation
+from holdfast.testing import sweep_cancellation
+from tests.fakes import service
 from tests.fakes.events import Listener
+from tests.fakes.service import ONCE, Answering, assert_nothing_is_held, unavailable
 
 pytestmark = pytest.mark.anyio
 
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
+
+def answering(*, delay_s: float = 0.1, failing: Callable[[int], Exception | None] = lambda call: None) -> Answering:
+    return Answering(delay_s=delay_s, failing=failing)
 
 
-class Backed:
-    """Answers after `delay_s`, or fails; both may be changed while requests run."""
-
-    def __init__(self, *, delay_s: float = 0.1, error: Exception | None = None) -> None:
-        self.delay_s = delay_s
-        self.error = error
-        self.calls = 0
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.calls += 1
-        await anyio.sleep(self.delay_s)
-        if self.error is not None:
-            raise self.error
-        return Completion(text="42", model="backed-1")
-
-
-@asynccontextmanager
-async def opened(
-    backends: Mapping[str, Backed],
+def opened(
+    backends: Mapping[str, Answering],
     strategy: RoutingStrategy = RoutingStrategy.ORDERED,
     *,
     weights: Mapping[str, float] | None = None,
     guard: GuardSettings = ONCE,
     listener: Listener | None = None,
-) -> AsyncGenerator[Orchestrator]:
+) -> AbstractAsyncContextManager[Orchestrator]:
     settings = Settings(
         guard=guard, max_in_flight=1000, routing=RoutingConfig(strategy=strategy, weights=weights or {})
     )
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(random.Random(1).random))
-    container.retriever.override(providers.Object(nullcontext()))
-    container.event_sinks.override(providers.Object(() if listener is None else (listener,)))
-    guarded = {
-        name: Backend(provider=SharedBackendProvider(backend), guard=guard) for name, backend in backends.items()
-    }
-    container.backends.override(providers.Object(guarded))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+    sinks = () if listener is None else (listener,)
+    return service.opened(backends, settings, random=random.Random(1).random, event_sinks=sinks)
 
 
 def ask(tenant: str = "default") -> Request:
-    return Request(messages=(Message(role=Role.USER, content="why?"),), tenant=tenant, no_cache=True)
-
-
-def unavailable() -> Exception:
-    return BackendUnavailableError("is down", backend="down")
+    return service.ask(tenant=tenant, no_cache=True)
 
 
 def latencies_s(health: Health) -> dict[str, float | None]:
@@ -99,7 +68,7 @@ def latencies_s(health: Health) -> dict[str, float | None]:
 
 async def test_submit_ordered_always_asks_the_first_and_tells_of_no_choice() -> None:
     listener = Listener()
-    async with opened({"a": Backed(), "b": Backed()}, listener=listener) as orchestrator:
+    async with opened({"a": answering(), "b": answering()}, listener=listener) as orchestrator:
         names = {(await orchestrator.submit(ask(f"tenant {number}"))).backend for number in range(50)}
 
     assert names == {"a"}
@@ -108,7 +77,7 @@ async def test_submit_ordered_always_asks_the_first_and_tells_of_no_choice() -> 
 
 async def test_submit_weighted_shares_requests_in_proportion_and_tells_of_each_choice() -> None:
     listener = Listener()
-    backends = {"a": Backed(), "b": Backed(), "spare": Backed()}
+    backends = {"a": answering(), "b": answering(), "spare": answering()}
     weights = {"a": 3.0, "b": 1.0, "spare": 0.0}
     async with opened(backends, RoutingStrategy.WEIGHTED, weights=weights, listener=listener) as orchestrator:
         answered = Counter([(await orchestrator.submit(ask())).backend for _ in range(1000)])
@@ -122,7 +91,7 @@ async def test_submit_weighted_shares_requests_in_proportion_and_tells_of_each_c
 
 async def test_submit_backend_that_weighs_nothing_is_fallen_back_to() -> None:
     listener = Listener()
-    backends = {"spare": Backed(), "a": Backed(error=unavailable())}
+    backends = {"spare": answering(), "a": answering(failing=unavailable)}
     async with opened(backends, RoutingStrategy.WEIGHTED, weights={"spare": 0.0}, listener=listener) as orchestrator:
         reply = await orchestrator.submit(ask())
 
@@ -131,7 +100,7 @@ async def test_submit_backend_that_weighs_nothing_is_fallen_back_to() -> None:
 
 
 async def test_submit_sticky_same_tenant_always_has_the_same_backend_and_tenants_are_shared_out() -> None:
-    backends = {"a": Backed(), "b": Backed()}
+    backends = {"a": answering(), "b": answering()}
     tenants = [f"tenant {number}" for number in range(300)]
     async with opened(backends, RoutingStrategy.STICKY, weights={"a": 9.0}) as orchestrator:
         first = [(await orchestrator.submit(ask(tenant))).backend for tenant in tenants]
@@ -145,7 +114,7 @@ async def test_submit_sticky_tenants_keep_their_backend_in_another_process_and_w
     tenants = [f"tenant {number}" for number in range(300)]
 
     async def answered(*names: str) -> list[str]:
-        async with opened({name: Backed() for name in names}, RoutingStrategy.STICKY) as orchestrator:
+        async with opened({name: answering() for name in names}, RoutingStrategy.STICKY) as orchestrator:
             return [(await orchestrator.submit(ask(tenant))).backend for tenant in tenants]
 
     before, after = await answered("a", "b"), await answered("b", "a", "new")
@@ -156,7 +125,7 @@ async def test_submit_sticky_tenants_keep_their_backend_in_another_process_and_w
 
 
 async def test_submit_sticky_requests_of_one_tenant_follow_their_session() -> None:
-    async with opened({"a": Backed(), "b": Backed()}, RoutingStrategy.STICKY) as orchestrator:
+    async with opened({"a": answering(), "b": answering()}, RoutingStrategy.STICKY) as orchestrator:
         backends: dict[str, set[str]] = {}
         for session_id in [await orchestrator.sessions.create(tenant="default") for _ in range(30)]:
             request = replace(ask(), session_id=session_id)
@@ -167,7 +136,7 @@ async def test_submit_sticky_requests_of_one_tenant_follow_their_session() -> No
 
 
 async def test_submit_fastest_prefers_the_fast_one_leaves_the_one_that_slows_down_and_comes_back() -> None:
-    one, other = Backed(delay_s=0.1), Backed(delay_s=0.3)
+    one, other = answering(delay_s=0.1), answering(delay_s=0.3)
     async with opened({"one": one, "other": other}, RoutingStrategy.FASTEST) as orchestrator:
 
         async def share_of_one(requests: int) -> float:
@@ -189,7 +158,7 @@ async def test_submit_fastest_prefers_the_fast_one_leaves_the_one_that_slows_dow
 
 
 async def test_submit_fastest_spreads_a_burst_over_both() -> None:
-    backends = {"one": Backed(delay_s=1.0), "other": Backed(delay_s=1.0)}
+    backends = {"one": answering(delay_s=1.0), "other": answering(delay_s=1.0)}
     async with opened(backends, RoutingStrategy.FASTEST, guard=ONCE) as orchestrator:
         for _ in range(10):
             await orchestrator.submit(ask())
@@ -201,7 +170,7 @@ async def test_submit_fastest_spreads_a_burst_over_both() -> None:
 
 
 async def test_submit_fastest_backend_that_fails_at_once_does_not_attract_the_requests() -> None:
-    backends = {"down": Backed(delay_s=0.001, error=unavailable()), "up": Backed(delay_s=0.5)}
+    backends = {"down": answering(delay_s=0.001, failing=unavailable), "up": answering(delay_s=0.5)}
     guard = ONCE.model_copy(update={"breaker": BreakerConfig(failures_in_row=None)})
     async with opened(backends, RoutingStrategy.FASTEST, guard=guard) as orchestrator:
         for _ in range(100):
@@ -213,7 +182,7 @@ async def test_submit_fastest_backend_that_fails_at_once_does_not_attract_the_re
 
 
 async def test_submit_fastest_backend_that_hangs_until_the_deadline_is_known_as_slow() -> None:
-    backends = {"hangs": Backed(delay_s=1000.0), "up": Backed(delay_s=0.5)}
+    backends = {"hangs": answering(delay_s=1000.0), "up": answering(delay_s=0.5)}
     async with opened(backends, RoutingStrategy.FASTEST) as orchestrator:
         replies: list[Reply] = []
         for _ in range(10):
@@ -228,7 +197,7 @@ async def test_submit_fastest_backend_that_hangs_until_the_deadline_is_known_as_
 
 
 async def test_submit_fastest_cancelled_and_mistaken_requests_are_not_measured() -> None:
-    mistaken = Backed(error=BackendRequestError("too long", backend="a"))
+    mistaken = answering(failing=lambda call: BackendRequestError("too long", backend="a"))
     async with opened({"a": mistaken}, RoutingStrategy.FASTEST) as orchestrator:
         with pytest.raises(BackendRequestError):
             await orchestrator.submit(ask())
@@ -241,10 +210,10 @@ async def test_submit_fastest_cancelled_and_mistaken_requests_are_not_measured()
 
 
 async def test_health_without_fastest_tells_no_latency_and_with_it_that_of_the_answers() -> None:
-    async with opened({"a": Backed(delay_s=0.2)}) as orchestrator:
+    async with opened({"a": answering(delay_s=0.2)}) as orchestrator:
         await orchestrator.submit(ask())
         ordered = latencies_s(orchestrator.health())
-    async with opened({"a": Backed(delay_s=0.2)}, RoutingStrategy.FASTEST) as orchestrator:
+    async with opened({"a": answering(delay_s=0.2)}, RoutingStrategy.FASTEST) as orchestrator:
         await orchestrator.submit(ask())
         fastest = latencies_s(orchestrator.health())["a"]
 
@@ -254,7 +223,7 @@ async def test_health_without_fastest_tells_no_latency_and_with_it_that_of_the_a
 
 @pytest.mark.parametrize("strategy", RoutingStrategy)
 async def test_submit_whichever_comes_first_an_open_breaker_is_passed_over(strategy: RoutingStrategy) -> None:
-    backends = {"down": Backed(delay_s=0.001, error=unavailable()), "up": Backed(delay_s=0.5)}
+    backends = {"down": answering(delay_s=0.001, failing=unavailable), "up": answering(delay_s=0.5)}
     guard = ONCE.model_copy(update={"breaker": BreakerConfig(failures_in_row=1, open_s=3600.0, max_open_s=3600.0)})
     async with opened(backends, strategy, guard=guard) as orchestrator:
         names = {(await orchestrator.submit(ask(f"tenant {number}"))).backend for number in range(50)}
@@ -265,7 +234,7 @@ async def test_submit_whichever_comes_first_an_open_breaker_is_passed_over(strat
 
 @pytest.mark.parametrize("strategy", RoutingStrategy)
 async def test_submit_not_idempotent_is_put_to_one_backend_once(strategy: RoutingStrategy) -> None:
-    backends = {name: Backed(error=unavailable()) for name in ("a", "b")}
+    backends = {name: answering(failing=unavailable) for name in ("a", "b")}
     async with opened(backends, strategy, guard=GuardSettings()) as orchestrator:
         with pytest.raises(BackendUnavailableError) as caught:
             await orchestrator.submit(replace(ask(), idempotent=False))
@@ -277,7 +246,7 @@ async def test_submit_not_idempotent_is_put_to_one_backend_once(strategy: Routin
 
 
 async def test_submit_not_idempotent_after_a_refusal_is_put_to_the_next_backend() -> None:
-    backends = {"a": Backed(error=unavailable()), "b": Backed()}
+    backends = {"a": answering(failing=unavailable), "b": answering()}
     guard = ONCE.model_copy(update={"breaker": BreakerConfig(failures_in_row=1)})
     async with opened(backends, guard=guard) as orchestrator:
         with pytest.raises(BackendUnavailableError):
@@ -289,7 +258,7 @@ async def test_submit_not_idempotent_after_a_refusal_is_put_to_the_next_backend(
 
 
 async def test_submit_not_idempotent_refused_by_all_raises_the_refusal() -> None:
-    backends = {"a": Backed(error=unavailable())}
+    backends = {"a": answering(failing=unavailable)}
     guard = ONCE.model_copy(update={"breaker": BreakerConfig(failures_in_row=1)})
     async with opened(backends, guard=guard) as orchestrator:
         with pytest.raises(BackendUnavailableError):
@@ -301,7 +270,7 @@ async def test_submit_not_idempotent_refused_by_all_raises_the_refusal() -> None
 
 
 async def test_submit_not_idempotent_asked_twice_at_once_is_put_to_the_backend_twice() -> None:
-    backend = Backed()
+    backend = answering()
     request = replace(ask(), no_cache=False, idempotent=False)
     async with opened({"a": backend}) as orchestrator, anyio.create_task_group() as tasks:
         tasks.start_soon(orchestrator.submit, request)
@@ -312,7 +281,7 @@ async def test_submit_not_idempotent_asked_twice_at_once_is_put_to_the_backend_t
 
 @pytest.mark.parametrize("strategy", RoutingStrategy)
 async def test_submit_cancelled_at_every_checkpoint_is_in_flight_nowhere(strategy: RoutingStrategy) -> None:
-    backends = {"a": Backed(delay_s=0.2, error=unavailable()), "b": Backed(delay_s=0.2)}
+    backends = {"a": answering(delay_s=0.2, failing=unavailable), "b": answering(delay_s=0.2)}
     async with opened(backends, strategy, guard=GuardSettings()) as orchestrator:
 
         async def scenario() -> None:
@@ -320,14 +289,13 @@ async def test_submit_cancelled_at_every_checkpoint_is_in_flight_nowhere(strateg
 
         async def check() -> None:
             await anyio.sleep(0.001)  # the pool resets what a cancelled call had leased
-            for backend in orchestrator.health().backends:
-                assert (backend.breaker.in_flight, backend.pool.leased, backend.retry_budget.in_flight) == (0, 0, 0)
+            assert_nothing_is_held(orchestrator.health())
 
         assert await sweep_cancellation(scenario, check) >= 1
 
 
 async def test_submit_fastest_after_cancellations_still_goes_by_the_latencies() -> None:
-    backends = {"slow": Backed(delay_s=1.0), "fast": Backed(delay_s=0.1)}
+    backends = {"slow": answering(delay_s=1.0), "fast": answering(delay_s=0.1)}
     async with opened(backends, RoutingStrategy.FASTEST) as orchestrator:
         for _ in range(10):
             await orchestrator.submit(ask())
@@ -387,7 +355,7 @@ def test_settings_that_are_wrong_are_refused_with_their_path(toml: str, message:
 
 async def test_open_orchestrator_weights_of_own_backends_are_those_of_their_names() -> None:
     settings = Settings(routing=RoutingConfig(strategy=RoutingStrategy.WEIGHTED, weights={"mine": 0.0}))
-    async with open_orchestrator(settings, backends={"mine": Backed(), "other": Backed()}) as orchestrator:
+    async with open_orchestrator(settings, backends={"mine": answering(), "other": answering()}) as orchestrator:
         reply = await orchestrator.submit(ask())
 
     assert reply.backend == "other"
@@ -398,7 +366,7 @@ async def test_open_orchestrator_weights_that_do_not_fit_own_backends_are_refuse
     settings = Settings(routing=RoutingConfig(strategy=RoutingStrategy.WEIGHTED, weights=weights))
 
     with pytest.raises(ConfigurationError, match=r"routing\.weights: .*backends"):
-        async with open_orchestrator(settings, backends={"mine": Backed()}):
+        async with open_orchestrator(settings, backends={"mine": answering()}):
             pytest.fail("it opened")
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast import Container, Message, Request, Role, Settings, open_container, open_orchestrator
-from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast import Request, Role, Settings, open_orchestrator
 from holdfast.adapters.memory import MemorySessions
-from holdfast.application.container import Backend
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import SessionSettings
 from holdfast.application.settings_sources import load_settings
@@ -28,34 +24,16 @@ from holdfast.ports.errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
-from holdfast.ports.events import Event, SessionConflicted, SessionCreated, SessionExpired, SessionTrimmed
-from holdfast.ports.inference import Completion, Prompt
+from holdfast.ports.events import SessionConflicted, SessionCreated, SessionExpired, SessionTrimmed
 from holdfast.ports.service import Disposition
-from holdfast.ports.session import LoadedSession, SavedSession, SessionBounds, SessionHead, SessionStore, SessionTurn
+from holdfast.ports.session import LoadedSession, SavedSession, SessionBounds, SessionHead, SessionTurn
 from holdfast.testing import VirtualClock, sweep_cancellation
+from tests.fakes import service
+from tests.fakes.service import Answering, assert_nothing_is_held, opened, told
 
 pytestmark = pytest.mark.anyio
 
-
-class Answering:
-    """Numbers its answers, after a delay, or fails; keeps its prompts."""
-
-    def __init__(self, *, delay_s: float = 0.0, failing: Callable[[], Exception | None] = lambda: None) -> None:
-        self.delay_s = delay_s
-        self.failing = failing
-        self.prompts: list[Prompt] = []
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        self.prompts.append(prompt)
-        number = len(self.prompts)
-        await anyio.sleep(self.delay_s)
-        if (error := self.failing()) is not None:
-            raise error
-        return Completion(text=f"answer {number}", model="m")
-
-    def asked(self) -> list[str]:
-        """Return the contents of the newest prompt."""
-        return [message.content for message in self.prompts[-1].messages]
+NUMBERED = "answer {}".format
 
 
 class SlowStore(MemorySessions):
@@ -76,38 +54,22 @@ class FullStore(MemorySessions):
         raise SessionStoreError("the disk is full", path="sessions.sqlite")
 
 
-@asynccontextmanager
-async def opened(
-    backend: Answering, settings: Settings | None = None, *, store: SessionStore | None = None
-) -> AsyncGenerator[Orchestrator]:
-    settings = settings or Settings()
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.backends.override(
-        providers.Object({"a": Backend(provider=SharedBackendProvider(backend), guard=settings.guard)})
-    )
-    if store is not None:
-        container.session_store.override(providers.Object(nullcontext(store)))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
-
-
 def ask(question: str = "why?", *, session_id: str | None = "s") -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),), session_id=session_id)
+    return service.ask(question, session_id=session_id)
+
+
+def asked(backend: Answering) -> list[str]:
+    """Return the contents of the newest prompt."""
+    return [message.content for message in backend.prompts[-1].messages]
 
 
 async def said(orchestrator: Orchestrator) -> list[str]:
     return [message.content for message in (await orchestrator.sessions.open("s", tenant="default")).messages]
 
 
-def told(orchestrator: Orchestrator, kind: type[Event]) -> list[Event]:
-    return [recorded.event for recorded in orchestrator.events if isinstance(recorded.event, kind)]
-
-
 async def test_submit_second_request_of_a_session_brings_all_that_was_said_before() -> None:
-    backend = Answering()
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}) as orchestrator:
         session_id = await orchestrator.sessions.create(tenant="default", system="Be brief.")
         first = await orchestrator.submit(ask("why?", session_id=session_id))
         second = await orchestrator.submit(ask("and how?", session_id=session_id))
@@ -115,20 +77,20 @@ async def test_submit_second_request_of_a_session_brings_all_that_was_said_befor
         health = orchestrator.health()
 
     assert (first.text, second.text) == ("answer 1", "answer 2")
-    assert backend.asked() == ["Be brief.", "why?", "answer 1", "and how?"]
+    assert asked(backend) == ["Be brief.", "why?", "answer 1", "and how?"]
     assert [message.role for message in backend.prompts[-1].messages] == [
         Role.SYSTEM,
         Role.USER,
         Role.ASSISTANT,
         Role.USER,
     ]
-    assert [message.content for message in session.messages] == [*backend.asked(), "answer 2"]
+    assert [message.content for message in session.messages] == [*asked(backend), "answer 2"]
     assert (health.sessions.sessions, health.sessions.created) == (1, 1)
     assert health.sessions.size_bytes == session.size_bytes
 
 
 async def test_submit_request_of_its_own_keeps_nothing() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering()}) as orchestrator:
         await orchestrator.submit(ask(session_id=None))
         health = orchestrator.health()
 
@@ -137,8 +99,8 @@ async def test_submit_request_of_its_own_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("tenant", ["default", "somebody else"])
 async def test_submit_session_that_is_not_the_tenants_is_not_found_and_nobody_is_asked(tenant: str) -> None:
-    backend = Answering()
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}) as orchestrator:
         name = await orchestrator.sessions.create(tenant="mine")
 
         with pytest.raises(SessionNotFoundError):
@@ -151,15 +113,15 @@ async def test_submit_session_that_is_not_the_tenants_is_not_found_and_nobody_is
 
 
 async def test_submit_name_of_a_session_that_cannot_be_one_is_refused() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering()}) as orchestrator:
         with pytest.raises(RequestError, match="session_id"):
             await orchestrator.submit(ask(session_id="\ud800"))
 
 
 async def test_submit_duplicates_at_once_call_once_and_save_once() -> None:
-    backend = Answering(delay_s=1.0)
+    backend = Answering(text=NUMBERED, delay_s=1.0)
     dispositions: list[Disposition] = []
-    async with opened(backend) as orchestrator:
+    async with opened({"a": backend}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         async def submit() -> None:
@@ -177,7 +139,9 @@ async def test_submit_duplicates_at_once_call_once_and_save_once() -> None:
 
 async def test_submit_duplicate_that_finds_the_answer_kept_saves_nothing() -> None:
     replies: dict[str, Disposition] = {}
-    async with opened(Answering(), store=SlowStore(clock=VirtualClock())) as orchestrator:
+    async with opened(
+        {"a": Answering(text=NUMBERED)}, session_store=nullcontext(SlowStore(clock=VirtualClock()))
+    ) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         async def submit(name: str, after_s: float) -> None:
@@ -194,28 +158,28 @@ async def test_submit_duplicate_that_finds_the_answer_kept_saves_nothing() -> No
 
 
 async def test_submit_same_words_again_are_said_again_to_a_conversation_that_went_on() -> None:
-    backend = Answering()
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
         replies = [await orchestrator.submit(ask()) for _ in range(2)]
 
     assert [reply.disposition for reply in replies] == [Disposition.CALLED] * 2
-    assert backend.asked() == ["why?", "answer 1", "why?"]
+    assert asked(backend) == ["why?", "answer 1", "why?"]
 
 
 async def test_submit_to_a_session_created_anew_under_an_old_name_shares_no_old_answer() -> None:
-    backend = Answering()
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}) as orchestrator:
         for system in ("Say yes.", "Say no."):
             await orchestrator.sessions.create(tenant="default", session_id="s", system=system)
             assert (await orchestrator.submit(ask())).disposition is Disposition.CALLED
             await orchestrator.sessions.delete("s", tenant="default")
 
-    assert backend.asked() == ["Say no.", "why?"]
+    assert asked(backend) == ["Say no.", "why?"]
 
 
 async def test_submit_two_requests_of_one_session_at_once_are_both_saved() -> None:
-    async with opened(Answering(delay_s=1.0)) as orchestrator:
+    async with opened({"a": Answering(text=NUMBERED, delay_s=1.0)}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         async with anyio.create_task_group() as tasks:
@@ -231,24 +195,24 @@ async def test_submit_two_requests_of_one_session_at_once_are_both_saved() -> No
 
 
 async def test_submit_beyond_the_cap_forgets_the_oldest_turns_and_keeps_the_system_message() -> None:
-    backend = Answering()
+    backend = Answering(text=NUMBERED)
     settings = Settings(sessions=SessionSettings(max_bytes=5000))
-    async with opened(backend, settings) as orchestrator:
+    async with opened({"a": backend}, settings) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s", system="Be brief.")
         for number in range(5):
             await orchestrator.submit(ask(f"{number} {'x' * 1000}"))
         trimmed = told(orchestrator, SessionTrimmed)
         health = orchestrator.health()
 
-    assert backend.asked()[0] == "Be brief."
-    assert [content[0] for content in backend.asked()[1::2]] == ["2", "3", "4"]
+    assert asked(backend)[0] == "Be brief."
+    assert [content[0] for content in asked(backend)[1::2]] == ["2", "3", "4"]
     assert health.sessions.trimmed_turns == len(trimmed) == 3
     assert health.sessions.size_bytes <= 5000
 
 
 async def test_submit_question_that_no_session_can_hold_is_refused_before_anybody_is_asked() -> None:
-    backend = Answering()
-    async with opened(backend, Settings(sessions=SessionSettings(max_bytes=5000))) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}, Settings(sessions=SessionSettings(max_bytes=5000))) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         with pytest.raises(SessionTooLargeError):
@@ -258,7 +222,7 @@ async def test_submit_question_that_no_session_can_hold_is_refused_before_anybod
 
 
 async def test_submit_session_that_was_idle_for_too_long_is_not_found() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering()}) as orchestrator:
         for name in ("s", "other"):
             await orchestrator.sessions.create(tenant="default", session_id=name)
         await anyio.sleep(1500.0)
@@ -275,7 +239,7 @@ async def test_submit_session_that_was_idle_for_too_long_is_not_found() -> None:
 
 
 async def test_submit_session_deleted_before_its_answer_is_not_found() -> None:
-    async with opened(Answering(delay_s=1.0)) as orchestrator:
+    async with opened({"a": Answering(delay_s=1.0)}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         async def delete() -> None:
@@ -289,12 +253,12 @@ async def test_submit_session_deleted_before_its_answer_is_not_found() -> None:
 
 
 async def test_submit_request_that_fails_leaves_the_conversation_as_it_was() -> None:
-    backend = Answering(failing=lambda: BackendRequestError("no", backend="a"))
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED, failing=lambda call: BackendRequestError("no", backend="a"))
+    async with opened({"a": backend}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
         with pytest.raises(BackendRequestError):
             await orchestrator.submit(ask())
-        backend.failing, backend.delay_s = lambda: None, 10.0
+        backend.failing, backend.delay_s = lambda call: None, 10.0
         with pytest.raises(DeadlineExceededError):
             await orchestrator.submit(replace(ask(), timeout_s=1.0))
 
@@ -302,19 +266,19 @@ async def test_submit_request_that_fails_leaves_the_conversation_as_it_was() -> 
 
 
 async def test_submit_answer_that_cannot_be_saved_is_not_delivered() -> None:
-    async with opened(Answering(), store=FullStore(clock=VirtualClock())) as orchestrator:
+    async with opened({"a": Answering()}, session_store=nullcontext(FullStore(clock=VirtualClock()))) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         with pytest.raises(SessionStoreError, match="disk is full"):
             await orchestrator.submit(ask())
 
         health = orchestrator.health()
-        assert (health.admission.limit.in_flight, health.deduplication.in_flight) == (0, 0)
+        assert_nothing_is_held(health)
         assert health.backends[0].breaker.failed == 0
 
 
 async def test_submit_each_request_that_shares_with_nobody_is_saved() -> None:
-    async with opened(Answering()) as orchestrator:
+    async with opened({"a": Answering(text=NUMBERED)}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
         for _ in range(2):
             await orchestrator.submit(replace(ask(), no_cache=True))
@@ -323,38 +287,38 @@ async def test_submit_each_request_that_shares_with_nobody_is_saved() -> None:
 
 
 async def test_stream_in_a_session_remembers_and_is_remembered() -> None:
-    backend = Answering()
-    async with opened(backend) as orchestrator:
+    backend = Answering(text=NUMBERED)
+    async with opened({"a": backend}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
         for question in ("why?", "and how?"):
             async with orchestrator.stream(ask(question)) as stream:
                 assert [piece async for piece in stream] == [f"answer {len(backend.prompts)}"]
 
-        assert backend.asked() == ["why?", "answer 1", "and how?"]
-        assert await said(orchestrator) == [*backend.asked(), "answer 2"]
+        assert asked(backend) == ["why?", "answer 1", "and how?"]
+        assert await said(orchestrator) == [*asked(backend), "answer 2"]
 
 
 async def test_submit_command_in_a_session_keeps_the_persona_and_is_no_part_of_the_conversation() -> None:
-    backend = Answering()
+    backend = Answering(text=NUMBERED)
     settings = Settings.model_validate(
         {"prompts": {"db": "You know databases."}, "personas": {"sql": {"prompt": "db"}}}
     )
-    async with opened(backend, settings) as orchestrator:
+    async with opened({"a": backend}, settings) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
         kept = await orchestrator.submit(ask("/expert sql"))
         answered = await orchestrator.submit(ask("why?"))
-        with_persona = backend.asked()
+        with_persona = asked(backend)
         await orchestrator.submit(ask("/expert off"))
         plain = await orchestrator.submit(ask("and how?"))
 
         assert (kept.disposition, answered.persona, plain.persona) == (Disposition.COMMANDED, "sql", None)
         assert with_persona == ["You know databases.", "why?"]
-        assert backend.asked() == ["why?", "answer 1", "and how?"]
+        assert asked(backend) == ["why?", "answer 1", "and how?"]
         assert (await orchestrator.sessions.open("s", tenant="default")).head.persona is None
 
 
 async def test_submit_bytes_of_the_session_count_in_the_admission_queue() -> None:
-    async with opened(Answering(delay_s=10.0), Settings(max_in_flight=1)) as orchestrator:
+    async with opened({"a": Answering(delay_s=10.0)}, Settings(max_in_flight=1)) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s", system="x" * 100_000)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(orchestrator.submit, ask(session_id=None))
@@ -368,7 +332,7 @@ async def test_submit_bytes_of_the_session_count_in_the_admission_queue() -> Non
 
 async def test_submit_tokens_of_the_session_count_for_the_tenants_limit() -> None:
     settings = Settings.model_validate({"tenant_rate_limit": {"tokens_per_minute": 1000}})
-    async with opened(Answering(), settings) as orchestrator:
+    async with opened({"a": Answering()}, settings) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s", system="x" * 40_000)
         await orchestrator.submit(ask(session_id=None))
 
@@ -377,7 +341,9 @@ async def test_submit_tokens_of_the_session_count_for_the_tenants_limit() -> Non
 
 
 async def test_submit_cancelled_at_every_checkpoint_leaves_whole_turns_and_holds_nothing() -> None:
-    async with opened(Answering(delay_s=0.1), store=SlowStore(clock=VirtualClock())) as orchestrator:
+    async with opened(
+        {"a": Answering(text=NUMBERED, delay_s=0.1)}, session_store=nullcontext(SlowStore(clock=VirtualClock()))
+    ) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s")
 
         async def scenario() -> None:
@@ -390,8 +356,7 @@ async def test_submit_cancelled_at_every_checkpoint_leaves_whole_turns_and_holds
             assert len(kept) % 2 == 0
             assert all(text.startswith("answer") for text in kept[1::2])
             health = orchestrator.health()
-            assert (health.admission.waiting, health.admission.limit.in_flight) == (0, 0)
-            assert (health.deduplication.in_flight, health.backends[0].pool.leased) == (0, 0)
+            assert_nothing_is_held(health)
             assert health.sessions.created == health.sessions.sessions == 1
 
         assert await sweep_cancellation(scenario, check) >= 4
@@ -399,7 +364,7 @@ async def test_submit_cancelled_at_every_checkpoint_leaves_whole_turns_and_holds
 
 @pytest.mark.real_time
 async def test_submit_goes_on_with_a_session_that_an_earlier_process_kept_in_a_database(tmp_path: Path) -> None:
-    backend = Answering()
+    backend = Answering(text=NUMBERED)
     settings = Settings(sessions=SessionSettings(database=tmp_path / "kept" / "sessions.sqlite"))
     async with open_orchestrator(settings, backends={"a": backend}) as orchestrator:
         await orchestrator.sessions.create(tenant="default", session_id="s", system="Be brief.")
@@ -412,7 +377,7 @@ async def test_submit_goes_on_with_a_session_that_an_earlier_process_kept_in_a_d
         with pytest.raises(SessionNotFoundError):
             await orchestrator.submit(ask())
 
-    assert backend.asked() == ["Be brief.", "why?", "answer 1", "and how?"]
+    assert asked(backend) == ["Be brief.", "why?", "answer 1", "and how?"]
 
 
 @pytest.mark.real_time

@@ -100,10 +100,13 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
             {"tenants": {"a": {"rate_limit": {"tokens_per_min": 1}}}},
             r"^tenants\.a\.rate_limit\.tokens_per_min: is not .*did you mean '.*\.tokens_per_minute'",
         ),
-        ({"tenant_rate_limit": {}}, r"^tenant_rate_limit\.requests_per_minute: set this or rate_limit\.tokens_per_min"),
+        (
+            {"tenant_rate_limit": {}},
+            r"^tenant_rate_limit\.requests_per_minute: set this or tenant_rate_limit\.tokens_per_min",
+        ),
         (
             {"tenant_rate_limit": {"tokens_per_minute": 5, "burst_requests": 5}},
-            r"^tenant_rate_limit\.burst_requests: limits nothing without rate_limit\.requests_per_minute",
+            r"^tenant_rate_limit\.burst_requests: limits nothing without tenant_rate_limit\.requests_per_minute",
         ),
         ({"timeout_s": 0}, r"^timeout_s: input should be greater than 0, not 0 \(arguments\)$"),
         ({"timeout_s": -1}, r"^timeout_s: .*not -1"),

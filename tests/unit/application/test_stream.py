@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -37,7 +38,7 @@ from holdfast.ports.inference import (
 from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.ports.statistics import BreakerState
 from holdfast.testing import VirtualClock
-from tests.fakes.service import ask, assert_nothing_is_held, opened
+from tests.fakes.service import ONCE, ask, assert_nothing_is_held, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +50,6 @@ CUT = Pieces(
     pieces=WORDS[:2], delay_s=1.0, between_s=1.0, ending=Fault(error=BackendUnavailableError("gone", backend="a"))
 )
 DOWN = Fault(error=BackendUnavailableError("is down", backend="a"))
-ONCE = GuardSettings(retry=RetryPolicy(max_attempts=1))
 
 
 def scripted(*steps: Step, name: str = "a") -> ScriptedBackend:
@@ -446,6 +446,18 @@ async def test_stream_left_while_another_reads_costs_it_nothing() -> None:
 
     assert texts == [TEXT]
     assert backend.calls == 1
+
+
+@pytest.mark.parametrize("script", [CUT, SPOKEN], ids=["cut", "left"])
+async def test_stream_that_does_not_reach_its_end_is_not_saved_in_its_session(script: Step) -> None:
+    async with opened({"a": scripted(script)}) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        with anyio.move_on_after(2.5), suppress(StreamInterruptedError):
+            await read(orchestrator, replace(ask(), session_id=session_id))
+        await anyio.sleep(1.0)
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+    assert session.messages == ()
 
 
 async def test_stream_callers_own_error_passes_through_and_is_no_failure_of_the_service() -> None:

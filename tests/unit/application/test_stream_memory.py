@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.pool_config import PoolConfig
-from holdfast.ports.inference import Completion, Deliver, Message, Prompt, Role
-from holdfast.ports.service import Request
-from holdfast.testing import VirtualClock
+from holdfast.ports.inference import Completion, Deliver, Prompt
+from tests.fakes import service
 
 pytestmark = pytest.mark.anyio
 
@@ -43,15 +38,9 @@ class Endless:
             number += 1
 
 
-@asynccontextmanager
-async def opened() -> AsyncGenerator[Orchestrator]:
+def opened() -> AbstractAsyncContextManager[Orchestrator]:
     settings = Settings(max_in_flight=READERS, guard=GuardSettings(pool=PoolConfig(max_size=READERS)))
-    container = Container(settings=providers.Object(settings))
-    container.clock.override(providers.Object(VirtualClock()))
-    endless = Backend(provider=SharedBackendProvider(Endless()), guard=settings.guard)
-    container.backends.override(providers.Object({"endless": endless}))
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+    return service.opened({"endless": Endless()}, settings)
 
 
 @pytest.fixture
@@ -71,7 +60,7 @@ async def test_readers_who_have_stopped_hold_64_kib_each_at_most_and_no_text_aft
     async with opened() as orchestrator:
 
         async def stop_after_one_piece(number: int) -> None:
-            request = Request(messages=(Message(role=Role.USER, content=f"question {number}"),))
+            request = service.ask(f"question {number}")
             async with orchestrator.stream(request) as stream:
                 await anext(aiter(stream))
                 await anyio.sleep_forever()

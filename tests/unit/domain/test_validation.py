@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from holdfast.domain.validation import require, require_at_least, require_positive, require_ratio
+from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
 from holdfast.ports.errors import ConfigurationError
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
@@ -45,6 +45,20 @@ def test_at_least_value_below_the_minimum_or_not_finite_raises_with_both(value: 
         require_at_least("a.b", value, 2)
 
     assert str(raised.value) == f"a.b: must be a finite number of at least 2, not {value!r}"
+
+
+@pytest.mark.parametrize("value", [2, 2.5])
+def test_not_below_value_of_the_other_or_more_passes(value: float) -> None:
+    require_not_below("a.b", value, "a.c", 2)
+
+
+@pytest.mark.parametrize("value", [1, 1.999, *NOT_FINITE])
+def test_not_below_value_below_the_other_or_not_finite_raises_with_both_paths_and_values(value: float) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        require_not_below("a.b", value, "a.c", 2)
+
+    assert str(raised.value) == f"a.b: must be at least a.c, 2, not {value!r}"
+    assert raised.value.path == "a.b"
 
 
 @pytest.mark.parametrize("value", [0.001, 0.5, 1, 1.0])
