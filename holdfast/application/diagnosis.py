@@ -7,7 +7,10 @@ Not responsible for: mending anything.
 
 from __future__ import annotations
 
+from anyio.to_thread import run_sync
+
 from holdfast.adapters.system.memory import available_memory_bytes
+from holdfast.application.authenticated_service import Identity
 from holdfast.application.container import Container
 from holdfast.application.settings import LoadedSettings, flatten
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
@@ -24,6 +27,8 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
     )
     checks = [await _check_backend(name, container) for name in loaded.settings.backends]
     checks.append(await _check_retriever(container))
+    if loaded.settings.identity is not None:
+        checks.append(await _check_identity(container))
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_memory_bytes())
 
 
@@ -35,6 +40,15 @@ async def _check_backend(name: str, container: Container) -> Check:
     except HoldfastError as error:
         return Check(name=f"backend {name}", passed=False, detail=str(error))
     return Check(name=f"backend {name}", passed=True, detail="ready")
+
+
+async def _check_identity(container: Container) -> Check:
+    try:
+        identity: Identity = await run_sync(container.identity)
+        await identity.trust.find(identity.signer.did)
+    except HoldfastError as error:
+        return Check(name="identity", passed=False, detail=str(error))
+    return Check(name="identity", passed=True, detail=identity.signer.did)
 
 
 async def _check_retriever(container: Container) -> Check:
