@@ -141,7 +141,8 @@ class AuthenticatedService:
     ) -> None:
         """Hand the answer to `deliver` while it comes: pieces of the text, and at last the reply or a failure.
 
-        The last answer, and no other, says that it is final, so that whoever reads them knows when one was cut off.
+        The last answer, and no other, says that it is final, so that whoever reads them knows when one was cut off. In
+        a session their order is certain too; outside of one it is not, but the reply at the end has the whole text.
 
         Args:
             message: as for `handle`; a hello or a proof has one answer.

@@ -16,17 +16,19 @@ from holdfast.adapters.memory.trust import MemoryTrustList
 from holdfast.adapters.system import SystemClock
 from holdfast.application.authenticated_client import AuthenticatedClient
 from holdfast.application.authenticated_service import Identity
+from holdfast.application.diagnosis import diagnose
 from holdfast.application.open_authenticated import open_authenticated_container, open_authenticated_service
 from holdfast.application.settings import BackendSettings, IdentitySettings, ScriptedSettings, Settings
-from holdfast.application.settings_sources import load_settings
+from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.wiring import make_container
 from holdfast.domain.trust import revoke_trust
+from holdfast.ports.application import Check
 from holdfast.ports.authentication import Disbelief
 from holdfast.ports.did import Did
 from holdfast.ports.errors import AuthenticationError, ConfigurationError, KeyFileError, TrustStoreError
 from holdfast.ports.events import EnvelopeRefused, HandshakeCompleted
 from tests.fakes.events import Listener
-from tests.fakes.identity import BODY, Wall, trusted
+from tests.fakes.identity import BODY, STRANGER, Wall, trusted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -148,3 +150,23 @@ def test_load_settings_identity_is_read_and_refused_like_any_other(tmp_path: Pat
         with pytest.raises(ConfigurationError) as caught:
             load_settings(tmp_path, {"identity": wrong})
         assert (caught.value.path, caught.value.nearest) == (path, nearest)
+
+
+async def test_diagnose_identity_that_can_be_used_is_named_and_one_that_cannot_says_why(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async def identity_check() -> Check:
+        diagnosis = await diagnose(LoadedSettings(settings=settings, sources={}), make_container(settings))
+        (check,) = (check for check in diagnosis.checks if check.name == "identity")
+        return check
+
+    without_list = await identity_check()
+    await FileTrustList(tmp_path / "trust.json").change(lambda _: [trusted(STRANGER.did, "asks")])
+    ready = await identity_check()
+    (tmp_path / "service.key").unlink()
+    without_key = await identity_check()
+
+    assert (without_list.passed, ready.passed, without_key.passed) == (False, True, False)
+    assert "trust.json" in without_list.detail
+    assert ready.detail.startswith("did:key:z6Mk")
+    assert "service.key" in without_key.detail
