@@ -146,9 +146,7 @@ def _print_fairness(*, slots: int, load: float, constant: bool) -> None:
             result = simulate(slots, arrivals, config)["small"]
             rows[name].append((p99(result.waits_s), p99(result.sojourns_s), result.lost))
     kind = "constant" if constant else "exponential"
-    print(
-        f"\n{slots} slots held for 1 s ({kind}); the small tenant sends {load:.0%} of capacity, the big one 100× it"
-    )
+    print(f"\n{slots} slots held for 1 s ({kind}); the small tenant sends {load:.0%} of capacity, the big one 100× it")
     print(f"  {'':<40} {'P99 wait, s':>14} {'P99 in all, s':>16} {'in all / alone':>16} {'lost':>8}")
     alone_s = [sojourn_s for _, sojourn_s, _ in rows["the small tenant alone"]]
     for name, figures in rows.items():

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.ports.application import Application
+from holdfast.ports.identity_desk import KeyDesk, TrustDesk
 
 __all__ = ["main"]
 
@@ -19,9 +20,12 @@ def main() -> None:
     """Run the command line."""
     try:
         from holdfast.adapters.cli.app import build_app  # noqa: PLC0415 - needs the extra
+        from holdfast.adapters.cli.identity_app import build_identity_app  # noqa: PLC0415 - likewise
     except ModuleNotFoundError as error:
         sys.exit(f"holdfast: the command line needs {error.name!r}; install it with: pip install 'holdfast[cli]'")
-    build_app(_load)()
+    app = build_app(_load)
+    app.add_typer(build_identity_app(_open_desks), name="identity")
+    app()
 
 
 def _load(arguments: Mapping[str, Any]) -> Application:
@@ -29,6 +33,14 @@ def _load(arguments: Mapping[str, Any]) -> Application:
     from holdfast.application.settings_sources import load_settings  # noqa: PLC0415 - likewise
 
     return Program(load_settings(arguments=arguments))
+
+
+def _open_desks() -> tuple[KeyDesk, TrustDesk]:
+    try:
+        from holdfast.application.identity_desk import FileKeyDesk, FileTrustDesk  # noqa: PLC0415 - needs the extra
+    except ImportError as error:
+        sys.exit(f"holdfast: {error}")
+    return FileKeyDesk(), FileTrustDesk()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Assembles the library: settings, container, orchestrator, batch runner."""
 
+from holdfast.application.authenticated_client import AuthenticatedClient, AuthenticatedSession, Question
+from holdfast.application.authenticated_service import AuthenticatedService, Identity
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.container import Backend, Container, Model
+from holdfast.application.open_authenticated import open_authenticated_container, open_authenticated_service
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import Program
 from holdfast.application.prompt_settings import (
@@ -16,6 +19,7 @@ from holdfast.application.settings import (
     BackendSettings,
     ExtractiveSettings,
     GuardSettings,
+    IdentitySettings,
     RetrievalSettings,
     ScriptedSettings,
     SessionSettings,
@@ -23,9 +27,12 @@ from holdfast.application.settings import (
     TenantSettings,
 )
 from holdfast.application.settings_sources import LoadedSettings, load_settings
-from holdfast.application.wiring import open_container, open_orchestrator
+from holdfast.application.wiring import make_container, open_container, open_orchestrator
 
 __all__ = [
+    "AuthenticatedClient",
+    "AuthenticatedService",
+    "AuthenticatedSession",
     "Backend",
     "BackendSettings",
     "BatchConfig",
@@ -33,6 +40,8 @@ __all__ = [
     "Container",
     "ExtractiveSettings",
     "GuardSettings",
+    "Identity",
+    "IdentitySettings",
     "JsonSchemaSettings",
     "LoadedSettings",
     "Model",
@@ -40,6 +49,7 @@ __all__ = [
     "PatternSettings",
     "PersonaSettings",
     "Program",
+    "Question",
     "RequiredFieldsSettings",
     "RetrievalSettings",
     "ScriptedSettings",
@@ -48,6 +58,9 @@ __all__ = [
     "TenantSettings",
     "ValidatorSettings",
     "load_settings",
+    "make_container",
+    "open_authenticated_container",
+    "open_authenticated_service",
     "open_container",
     "open_orchestrator",
 ]

@@ -45,6 +45,12 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         path="admission.max_tokens",
     )
     _check_memory(settings)
+    require(
+        settings.identity is None or settings.identity.max_message_bytes >= settings.max_request_bytes,
+        f"a message has no room for a request of max_request_bytes, {settings.max_request_bytes}; raise this or lower "
+        f"that",
+        path="identity.max_message_bytes",
+    )
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:

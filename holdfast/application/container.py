@@ -9,6 +9,8 @@ Not responsible for: putting the parts together: see `holdfast.application.wirin
 from __future__ import annotations
 
 import random
+import secrets
+import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,12 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.system.memory import SystemMemory
+from holdfast.application.authenticated_service import Identity
 from holdfast.application.prompt_settings import make_rules
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
+    IdentitySettings,
     RetrievalSettings,
     ScriptedSettings,
     SessionSettings,
@@ -138,6 +142,20 @@ def _event_sinks(log_events: bool) -> tuple[EventSink, ...]:  # noqa: FBT001 - c
     return (LoggingEventSink(),)
 
 
+def _identity(settings: IdentitySettings) -> Identity:
+    from holdfast.adapters.identity import (  # noqa: PLC0415 - as above
+        Ed25519Verifier,
+        FileTrustList,
+        read_key_file,
+    )
+
+    return Identity(
+        signer=read_key_file(settings.key_file),
+        verifier=Ed25519Verifier(),
+        trust=FileTrustList(settings.trust_file),
+    )
+
+
 class Container(containers.DeclarativeContainer):
     """The parts, by the name of their port.
 
@@ -154,7 +172,10 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.Singleton(SystemClock)
+    unix_s = providers.Object(time.time)
     random = providers.Object(random.random)
+    random_bytes = providers.Object(secrets.token_bytes)
+    identity = providers.Factory(_identity, settings.provided.identity)
     retriever = providers.Factory(_open_retriever, settings.provided.retrieval, clock)
     backends = providers.Factory(_backends, settings, clock)
     host_memory = providers.Singleton(SystemMemory)

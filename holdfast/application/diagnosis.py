@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from anyio.to_thread import run_sync
+
+from holdfast.application.authenticated_service import Identity
 from holdfast.application.container import Backend, Container, Model
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
@@ -34,6 +37,8 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
         checks.append(_check_personas(container))
     if loaded.settings.validators:
         checks.append(_check_validators(container))
+    if loaded.settings.identity is not None:
+        checks.append(await _check_identity(container))
     available_bytes = container.host_memory().available_bytes()
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
 
@@ -56,6 +61,15 @@ async def _check_backend(name: str, container: Container) -> Check:
     except HoldfastError as error:
         return Check(name=f"backend {name}", passed=False, detail=str(error))
     return Check(name=f"backend {name}", passed=True, detail=detail)
+
+
+async def _check_identity(container: Container) -> Check:
+    try:
+        identity: Identity = await run_sync(container.identity)
+        await identity.trust.find(identity.signer.did)
+    except HoldfastError as error:
+        return Check(name="identity", passed=False, detail=str(error))
+    return Check(name="identity", passed=True, detail=identity.signer.did)
 
 
 async def _check_retriever(container: Container) -> Check:

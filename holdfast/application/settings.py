@@ -20,6 +20,7 @@ from holdfast.application.prompt_settings import PersonaSettings, ValidatorSetti
 from holdfast.application.section import Section
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
+from holdfast.domain.authentication_config import AuthenticationConfig
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.event_hub import EventConfig
@@ -38,6 +39,7 @@ __all__ = [
     "BackendSettings",
     "ExtractiveSettings",
     "GuardSettings",
+    "IdentitySettings",
     "RetrievalSettings",
     "ScriptedSettings",
     "SessionSettings",
@@ -141,6 +143,19 @@ class SessionSettings(SessionConfig):
     database: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings(AuthenticationConfig):
+    """Who the service is to those who prove who they are, and whom it believes.
+
+    Args:
+        key_file: its private key, as ``holdfast identity new`` makes it.
+        trust_file: who is trusted, as ``holdfast identity trust`` writes it; read for each message.
+    """
+
+    key_file: Path
+    trust_file: Path
+
+
 class Settings(Section):
     """The whole configuration.
 
@@ -170,6 +185,7 @@ class Settings(Section):
         personas: by the name under which a request chooses one; default none.
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
             persona names checks every answer; default none.
+        identity: who the service is to those who prove who they are; None, the default, for no such service.
         batch: how files of requests are run.
         events: how much of what was decided is remembered.
         log_events: log each event too, by the logger ``holdfast.events`` of the standard library, which needs a level
@@ -196,6 +212,7 @@ class Settings(Section):
     prompts: dict[str, str] = Field(default={})
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})
+    identity: IdentitySettings | None = None
     batch: BatchConfig = BatchConfig()
     events: EventConfig = EventConfig()
     log_events: bool = False

@@ -12,13 +12,14 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.section import Section
-from holdfast.application.settings import BackendSettings, GuardSettings, Settings, TenantSettings
+from holdfast.application.settings import BackendSettings, GuardSettings, IdentitySettings, Settings, TenantSettings
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
@@ -92,6 +93,7 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
         tenants={"": TenantSettings(rate_limit=rate_limit)},
         tenant_rate_limit=rate_limit,
         personas={"": PersonaSettings(prompt="")},
+        identity=IdentitySettings(audience="-", key_file=Path(), trust_file=Path()),
     )
     tree: dict[str, Any] = everything.model_dump()
     if chosen is not None:

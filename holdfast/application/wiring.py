@@ -61,7 +61,7 @@ from holdfast.ports.model import ModelLoader
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
 
-__all__ = ["open_container", "open_orchestrator"]
+__all__ = ["make_container", "open_container", "open_orchestrator"]
 
 
 @asynccontextmanager
@@ -87,6 +87,23 @@ async def open_orchestrator(
 
     Cancellation: on the way out, running requests are cancelled and every resource is closed.
     """
+    container = make_container(settings, backends=backends, models=models, event_sinks=event_sinks)
+    async with open_container(container) as orchestrator:
+        yield orchestrator
+
+
+def make_container(
+    settings: Settings | None = None,
+    *,
+    backends: Mapping[str, InferenceBackend] | None = None,
+    models: Mapping[str, ModelLoader] | None = None,
+    event_sinks: Sequence[EventSink] = (),
+) -> Container:
+    """Return the container of which `open_orchestrator` opens one.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
     chosen = load_settings().settings if settings is None else settings
     container = Container(settings=providers.Object(chosen))
     if backends is not None or models is not None:
@@ -95,8 +112,7 @@ async def open_orchestrator(
     if event_sinks:
         every = providers.Object((*container.event_sinks(), *event_sinks))
         container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
-    async with open_container(container) as orchestrator:
-        yield orchestrator
+    return container
 
 
 def _own(

@@ -1,6 +1,7 @@
 """The ground floor: Protocols, with the frozen values and the errors that cross them."""
 
 from holdfast.ports.application import Application, Check, Diagnosis, SettingInForce
+from holdfast.ports.authentication import Disbelief
 from holdfast.ports.batch import (
     FAILURES_NAME,
     RESULTS_NAME,
@@ -12,8 +13,10 @@ from holdfast.ports.batch import (
     StopSignal,
 )
 from holdfast.ports.clock import Clock
+from holdfast.ports.did import DID_LENGTH, Did
 from holdfast.ports.errors import (
     AttemptTimeoutError,
+    AuthenticationError,
     BackendAuthenticationError,
     BackendError,
     BackendProtocolError,
@@ -29,11 +32,14 @@ from holdfast.ports.errors import (
     ClosedError,
     ConfigurationError,
     DeadlineExceededError,
+    DidError,
     HoldfastError,
     HostMemoryError,
+    IdentityError,
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
+    KeyFileError,
     MemoryCeilingError,
     OutputError,
     OutputRejectedError,
@@ -51,6 +57,8 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    TrustChangeError,
+    TrustStoreError,
     ValidatorError,
 )
 from holdfast.ports.events import (
@@ -59,10 +67,13 @@ from holdfast.ports.events import (
     BreakerOpened,
     BreakerRefused,
     Deduplicated,
+    EnvelopeRefused,
     Event,
     EventSink,
     FellBack,
     FlightAbandoned,
+    HandshakeCompleted,
+    HandshakeRefused,
     HedgeLaunched,
     HedgeRefused,
     HedgeWon,
@@ -104,6 +115,8 @@ from holdfast.ports.events import (
     ValidatorFailed,
 )
 from holdfast.ports.files import FileWriter
+from holdfast.ports.identity import SIGNATURE_BYTES, Signer, TrustChange, TrustList, TrustRecord, TrustStore, Verifier
+from holdfast.ports.identity_desk import KeyDesk, Standing, TrustDesk
 from holdfast.ports.inference import (
     Citation,
     Completion,
@@ -157,6 +170,7 @@ from holdfast.ports.session import (
 )
 from holdfast.ports.statistics import (
     AdmissionStatistics,
+    AuthenticationStatistics,
     BackendHealth,
     BreakerState,
     BreakerStatistics,
@@ -182,16 +196,20 @@ from holdfast.ports.statistics import (
 from holdfast.ports.trip import TripPolicy
 
 __all__ = [
+    "DID_LENGTH",
     "FAILURES_NAME",
     "MAX_CHECKED_CHARS",
     "MAX_JSON_DEPTH",
     "MAX_SEARCH_TERMS",
     "MOST_EXPIRED_AT_ONCE",
     "RESULTS_NAME",
+    "SIGNATURE_BYTES",
     "AdmissionStatistics",
     "AnsweredItem",
     "Application",
     "AttemptTimeoutError",
+    "AuthenticationError",
+    "AuthenticationStatistics",
     "BackendAuthenticationError",
     "BackendError",
     "BackendHealth",
@@ -234,8 +252,12 @@ __all__ = [
     "DeduplicationStatistics",
     "Deliver",
     "Diagnosis",
+    "Did",
+    "DidError",
+    "Disbelief",
     "Disposition",
     "DuplicateId",
+    "EnvelopeRefused",
     "Event",
     "EventSink",
     "EventStatistics",
@@ -247,6 +269,8 @@ __all__ = [
     "FileWriter",
     "Fingerprints",
     "FlightAbandoned",
+    "HandshakeCompleted",
+    "HandshakeRefused",
     "Health",
     "HedgeLaunched",
     "HedgeRefused",
@@ -255,10 +279,13 @@ __all__ = [
     "HoldfastError",
     "HostMemory",
     "HostMemoryError",
+    "IdentityError",
     "InferenceBackend",
     "JournalLockedError",
     "JournalSchemaError",
     "JournalWriteError",
+    "KeyDesk",
+    "KeyFileError",
     "LatencyStatistics",
     "LeaseLeaked",
     "LimitChanged",
@@ -349,7 +376,9 @@ __all__ = [
     "Sessions",
     "SettingInForce",
     "SharedFailureError",
+    "Signer",
     "SlowReaderError",
+    "Standing",
     "StopSignal",
     "StreamCut",
     "StreamInterruptedError",
@@ -358,10 +387,18 @@ __all__ = [
     "StreamingBackend",
     "TenantLimitStatistics",
     "TripPolicy",
+    "TrustChange",
+    "TrustChangeError",
+    "TrustDesk",
+    "TrustList",
+    "TrustRecord",
+    "TrustStore",
+    "TrustStoreError",
     "Usage",
     "ValidatorError",
     "ValidatorFailed",
     "Verdict",
+    "Verifier",
     "read_json_answer",
     "search_terms",
 ]

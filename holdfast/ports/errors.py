@@ -33,6 +33,12 @@
     │   ├── BackendRequestError (ValueError)                it refused this request: the caller's mistake
     │   └── BackendAuthenticationError (PermissionError)    it does not accept our credentials
     ├── RetrievalError (OSError)                the documents or their index cannot be read
+    ├── IdentityError                           somebody is not, or not known to be, who they say
+    │   ├── DidError (ValueError)               a name is not the DID of a safe key
+    │   ├── KeyFileError (OSError)              a private key cannot be read, written, or kept secret where it is
+    │   ├── TrustStoreError (OSError)           the list of who is trusted cannot be read or written
+    │   ├── TrustChangeError (ValueError)       who is trusted cannot be changed in that way
+    │   └── AuthenticationError (PermissionError)   a message is not from somebody who is trusted to send it
     └── BatchError                              a batch cannot start, go on or be undone
         ├── BatchInputError (ValueError)        the input file is not usable
         ├── BatchChangedError (ValueError)      input or configuration differ from the run being resumed
@@ -49,8 +55,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.ports.authentication import Disbelief
+
 __all__ = [
     "AttemptTimeoutError",
+    "AuthenticationError",
     "BackendAuthenticationError",
     "BackendError",
     "BackendProtocolError",
@@ -66,11 +75,14 @@ __all__ = [
     "ClosedError",
     "ConfigurationError",
     "DeadlineExceededError",
+    "DidError",
     "HoldfastError",
     "HostMemoryError",
+    "IdentityError",
     "JournalLockedError",
     "JournalSchemaError",
     "JournalWriteError",
+    "KeyFileError",
     "MemoryCeilingError",
     "OutputError",
     "OutputRejectedError",
@@ -88,6 +100,8 @@ __all__ = [
     "SharedFailureError",
     "SlowReaderError",
     "StreamInterruptedError",
+    "TrustChangeError",
+    "TrustStoreError",
     "ValidatorError",
 ]
 
@@ -506,6 +520,64 @@ class RetrievalError(HoldfastError, OSError):
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
+
+
+class IdentityError(HoldfastError):
+    """Somebody is not, or not known to be, who they say; or an identity of ours cannot be used."""
+
+
+class DidError(IdentityError, ValueError):
+    """A name is not the one canonical did:key of an Ed25519 public key that is safe to use.
+
+    Attributes:
+        problem: what is wrong with it, in words that repeat nothing of it.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"not the did:key of an Ed25519 key: {problem}")
+        self.problem = problem
+
+
+class KeyFileError(IdentityError, OSError):
+    """A private key cannot be read or written, or would not be secret where it is.
+
+    Attributes:
+        path: the key file.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class TrustStoreError(IdentityError, OSError):
+    """The list of who is trusted cannot be read or written; until it can, nobody is.
+
+    Attributes:
+        path: the list.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class TrustChangeError(IdentityError, ValueError):
+    """Who is trusted cannot be changed in that way; the list is as it was."""
+
+
+class AuthenticationError(IdentityError, PermissionError):
+    """A message is not from somebody who is trusted to send it; nothing was done with it.
+
+    The message is the same whatever the reason, so that whoever is refused learns nothing.
+
+    Attributes:
+        reason: why; for counters and events on this side, and never to be sent.
+    """
+
+    def __init__(self, reason: Disbelief) -> None:
+        super().__init__("not authenticated; check the identities, the list of who is trusted, and the clocks")
+        self.reason = reason
 
 
 class BatchError(HoldfastError):

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
+from holdfast.ports.authentication import Disbelief
 from holdfast.ports.service import Disposition, Priority
 
 __all__ = [
@@ -19,10 +20,13 @@ __all__ = [
     "BreakerOpened",
     "BreakerRefused",
     "Deduplicated",
+    "EnvelopeRefused",
     "Event",
     "EventSink",
     "FellBack",
     "FlightAbandoned",
+    "HandshakeCompleted",
+    "HandshakeRefused",
     "HedgeLaunched",
     "HedgeRefused",
     "HedgeWon",
@@ -464,6 +468,27 @@ class StreamReaderDropped(Event):
     """Nobody had read on in a stream for `stalled_s` seconds, so it was ended for all of its readers."""
 
     stalled_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeCompleted(Event):
+    """Somebody proved to be `peer`, and a session began."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeRefused(Event):
+    """A message of a handshake was not believed."""
+
+    reason: Disbelief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeRefused(Event):
+    """A message was not believed, and did not reach the application."""
+
+    reason: Disbelief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,11 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from holdfast.ports.authentication import Disbelief
+
 __all__ = [
     "AdmissionStatistics",
+    "AuthenticationStatistics",
     "BackendHealth",
     "BreakerState",
     "BreakerStatistics",
@@ -437,6 +440,26 @@ class OutputStatistics:
     in_repair: int
     repairs: int
     repaired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationStatistics:
+    """`received = in_check + challenged + begun + taken + failed + refused`, the last added up over its reasons.
+
+    Of the messages that came, `challenged` were answered by a challenge, `begun` began a session, and `taken` went on
+    to the application; `failed` were not decided on, because nobody could say who is trusted, or the caller went away.
+    `sessions` are there now, and so many messages outside of them are `remembered`.
+    """
+
+    received: int
+    in_check: int
+    challenged: int
+    begun: int
+    taken: int
+    failed: int
+    refused: Mapping[Disbelief, int]
+    sessions: int
+    remembered: int
 
 
 class ServiceState(enum.StrEnum):

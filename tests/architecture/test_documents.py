@@ -13,6 +13,7 @@ import pytest
 from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, DeduplicationConfig, PoolConfig, RetryPolicy
 from holdfast.application.batch_config import BatchConfig
 from holdfast.domain import (
+    AuthenticationConfig,
     EventConfig,
     HedgeConfig,
     HostGuardConfig,
@@ -42,6 +43,7 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "SessionKeeper"): SessionConfig,
     ("domain", "HostGuard"): HostGuardConfig,
     ("domain", "ModelSlots"): ModelSlotConfig,
+    ("domain", "Handshakes and envelopes"): partial(AuthenticationConfig, audience="-"),
     ("application", "A batch"): BatchConfig,
 }
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#]+)")

@@ -422,3 +422,54 @@ def test_help_loads_nothing_that_takes_long(folder: Path, arguments: list[str]) 
         "holdfast.adapters.cli.settings_option",
         "holdfast.adapters.cli.streams",
     }
+
+
+def test_identity_is_made_shown_and_trusted_by_the_program(tmp_path: Path) -> None:
+    made = call(tmp_path, "identity", "new", "id.pem")
+    shown = call(tmp_path, "identity", "show", "id.pem")
+    trusted = call(tmp_path, "identity", "trust", "trust.json", made.stdout.strip(), "--role", "asks")
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert shown.stdout == made.stdout
+    assert trusted.stdout == f"{made.stdout.strip()}  trusted  as asks\n"
+    assert (tmp_path / "id.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_identity_needs_no_settings_and_so_works_beside_broken_ones(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text("no = TOML = at all")
+
+    assert call(tmp_path, "identity", "new", "id.pem").returncode == 0
+
+
+def test_identity_with_a_key_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    assert refused(call(tmp_path, "identity", "show", "id.pem")) == "holdfast: id.pem: No such file or directory\n"
+
+
+_WITHOUT_CRYPTOGRAPHY = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "cryptography":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from holdfast.__main__ import main
+main()
+"""
+
+
+def test_identity_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_CRYPTOGRAPHY, "identity", "new", "id.pem"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        "holdfast: holdfast.adapters.identity needs cryptography: pip install 'holdfast[identity]'\n"
+    )

@@ -26,7 +26,7 @@ BLOCK = re.compile(
 EXECUTED = {"console", "python", "sh"}
 NOT_CODE = {"json", "jsonl", "mermaid", "text", "toml"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # a dozen processes one after the other
 
 
 @pytest.fixture(scope="module")

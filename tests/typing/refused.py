@@ -23,6 +23,7 @@ from holdfast import (
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError
 from holdfast.ports.events import Event, EventSink
+from holdfast.ports.identity import TrustStore, Verifier
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
 from holdfast.ports.trip import TripPolicy
 
@@ -98,3 +99,8 @@ async def an_item_of_map_bounded_fits_the_work() -> None:
 
 def an_error_is_made_with_its_numbers() -> None:
     raise BreakerOpenError("echo")  # type: ignore[call-arg]
+
+
+async def a_name_is_checked_before_it_is_used(verifier: Verifier, trust: TrustStore) -> None:
+    verifier.verify("did:key:z6Mk", b"", b"")  # type: ignore[arg-type]
+    await trust.find("did:key:z6Mk")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from holdfast.ports.errors import (
     BatchError,
     ConfigurationError,
     HoldfastError,
+    IdentityError,
     JournalWriteError,
     RequestError,
     RetrievalError,
@@ -25,7 +26,7 @@ from holdfast.ports.errors import (
 
 __all__ = ["errors_to_exit"]
 
-_BAD_INPUT = (BatchError, ConfigurationError, RequestError, RetrievalError)
+_BAD_INPUT = (BatchError, ConfigurationError, IdentityError, RequestError, RetrievalError)
 
 
 @contextmanager

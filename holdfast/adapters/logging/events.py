@@ -37,6 +37,7 @@ _DEBUG: Final[tuple[type[Event], ...]] = (
     events.HedgeWon,
     events.HedgeRefused,
     events.PersonaChosen,
+    events.HandshakeCompleted,
     events.SessionCreated,
     events.SessionTrimmed,
     events.SessionExpired,

@@ -5,6 +5,7 @@ from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.adapters.memory.retriever import MemoryRetriever
 from holdfast.adapters.memory.sessions import MemorySessions
+from holdfast.adapters.memory.trust import MemoryTrustList
 
 __all__ = [
     "FixedHostMemory",
@@ -12,4 +13,5 @@ __all__ = [
     "MemoryJournal",
     "MemoryRetriever",
     "MemorySessions",
+    "MemoryTrustList",
 ]

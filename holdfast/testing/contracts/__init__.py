@@ -4,6 +4,7 @@ from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
 from holdfast.testing.contracts.host_memory import HostMemoryContract
+from holdfast.testing.contracts.identity import SignerVerifierContract, TrustListContract
 from holdfast.testing.contracts.inference_backend import InferenceBackendContract
 from holdfast.testing.contracts.journal import JournalContract
 from holdfast.testing.contracts.model_loader import ModelLoaderContract
@@ -27,5 +28,7 @@ __all__ = [
     "RetrieverContract",
     "RetryStrategyContract",
     "SessionStoreContract",
+    "SignerVerifierContract",
     "TripPolicyContract",
+    "TrustListContract",
 ]

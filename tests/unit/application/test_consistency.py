@@ -23,6 +23,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_tokens": 2_000_000}}, "admission.max_tokens", "sessions.max_bytes"),
     ({"max_memory_bytes": 1024 * 1024}, "max_memory_bytes", "max_request_bytes"),
     ({"max_memory_bytes": 512 * 1024 * 1024}, "max_memory_bytes", "sessions.max_total_bytes"),
+    (
+        {"identity": {"audience": "a", "key_file": "k", "trust_file": "t", "max_message_bytes": 2048}},
+        "identity.max_message_bytes",
+        "max_request_bytes",
+    ),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},

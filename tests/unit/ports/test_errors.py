@@ -6,8 +6,10 @@ import pickle
 import pytest
 
 from holdfast.ports import errors
+from holdfast.ports.authentication import Disbelief
 from holdfast.ports.errors import (
     AttemptTimeoutError,
+    AuthenticationError,
     BackendAuthenticationError,
     BackendError,
     BackendProtocolError,
@@ -23,11 +25,14 @@ from holdfast.ports.errors import (
     ClosedError,
     ConfigurationError,
     DeadlineExceededError,
+    DidError,
     HoldfastError,
     HostMemoryError,
+    IdentityError,
     JournalLockedError,
     JournalSchemaError,
     JournalWriteError,
+    KeyFileError,
     MemoryCeilingError,
     OutputError,
     OutputRejectedError,
@@ -45,6 +50,8 @@ from holdfast.ports.errors import (
     SharedFailureError,
     SlowReaderError,
     StreamInterruptedError,
+    TrustChangeError,
+    TrustStoreError,
     ValidatorError,
 )
 
@@ -160,6 +167,15 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (BackendRequestError("too long", backend="b"), "backend 'b': too long"),
     (BackendAuthenticationError("bad key", backend="b"), "backend 'b': bad key"),
     (RetrievalError("no such folder", path="docs"), "docs: no such folder"),
+    (IdentityError("cannot be used"), "cannot be used"),
+    (DidError("its length is 3, not 56"), "not the did:key of an Ed25519 key: its length is 3, not 56"),
+    (KeyFileError("can be read by others; chmod 600 it", path="id.pem"), "id.pem: can be read by others; chmod 600 it"),
+    (TrustStoreError("is no JSON", path="trust.json"), "trust.json: is no JSON"),
+    (TrustChangeError("the old identity is not trusted"), "the old identity is not trusted"),
+    (
+        AuthenticationError(Disbelief.SIGNATURE),
+        "not authenticated; check the identities, the list of who is trusted, and the clocks",
+    ),
     (BatchError("cannot start"), "cannot start"),
     (BatchInputError("no such file", path="in.jsonl"), "in.jsonl: no such file"),
     (BatchInputError("no id", path="in.jsonl", line=3), "in.jsonl:3: no id"),
@@ -263,6 +279,10 @@ def test_copy_of_an_error_with_attempts_noted_keeps_the_notes() -> None:
         ),
         (ValidatorError(validator="v"), {"validator": "v"}),
         (RetrievalError("m", path="docs"), {"path": "docs"}),
+        (DidError("p"), {"problem": "p"}),
+        (KeyFileError("m", path="id.pem"), {"path": "id.pem"}),
+        (TrustStoreError("m", path="trust.json"), {"path": "trust.json"}),
+        (AuthenticationError(Disbelief.TRUST), {"reason": Disbelief.TRUST}),
         (BatchInputError("m", path="in", line=3), {"path": "in", "line": 3}),
         (
             BatchChangedError(what="input", recorded="aa", found="bb"),
@@ -297,11 +317,21 @@ def test_error_carries_its_numbers_as_attributes(error: HoldfastError, attribute
         (OutputRejectedError(validator="v", backend="b", problem="p"), ValueError),
         (ValidatorError(validator="v"), RuntimeError),
         (RetrievalError("m", path="p"), OSError),
+        (DidError("p"), ValueError),
+        (KeyFileError("m", path="p"), OSError),
+        (TrustStoreError("m", path="p"), OSError),
+        (TrustChangeError("m"), ValueError),
+        (AuthenticationError(Disbelief.SIZE), PermissionError),
         (JournalLockedError(path="p"), BlockingIOError),
     ],
 )
 def test_error_is_caught_as_the_builtin_that_callers_know(error: HoldfastError, builtin: type[Exception]) -> None:
     assert isinstance(error, builtin)
+
+
+@pytest.mark.parametrize("reason", Disbelief)
+def test_refused_authentication_has_the_same_message_whatever_the_reason(reason: Disbelief) -> None:
+    assert str(AuthenticationError(reason)) == str(AuthenticationError(Disbelief.SIGNATURE))
 
 
 def test_shared_failure_with_a_payload_in_its_cause_does_not_repeat_it() -> None:
