@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
 import pytest
-from dependency_injector import providers
 
-from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
-from holdfast.application.container import Backend, Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
 from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.batch import BatchReport, BatchStatus
@@ -33,10 +28,12 @@ from holdfast.ports.errors import (
     RateLimitedError,
     RefusedError,
 )
-from holdfast.ports.inference import Completion, Prompt, Usage
+from holdfast.ports.inference import Completion, Prompt
 from holdfast.ports.journal import FailureKind
-from holdfast.ports.service import Disposition, Reply, Request
+from holdfast.ports.service import Reply, Request
 from holdfast.testing import VirtualClock, sweep_cancellation
+from tests.fakes.application import REPLY
+from tests.fakes.service import opened
 
 pytestmark = pytest.mark.anyio
 
@@ -54,18 +51,7 @@ def rate_limited(retry_after_s: float | None = 5.0) -> RefusedError:
 
 
 def reply_to(request: Request) -> Reply:
-    return Reply(
-        text="Because.",
-        backend="main",
-        model="m-1",
-        disposition=Disposition.CALLED,
-        attempts=1,
-        queue_s=0.0,
-        backend_s=0.0,
-        usage=Usage(),
-        citations=(),
-        request_id=request.request_id,
-    )
+    return replace(REPLY, backend="main", model="m-1", request_id=request.request_id)
 
 
 class RefusingService:
@@ -299,14 +285,7 @@ async def test_batch_behind_a_breaker_loses_only_the_items_that_its_backend_itse
     bench.write_questions(60)
     # Calls that end at the same moment do so in any order: nine failures, four at once, have five in a row in each.
     guard = GuardSettings(retry=RetryPolicy(max_attempts=1), breaker=BreakerConfig(failures_in_row=5))
-    container = Container(settings=providers.Object(Settings(guard=guard)))
-    container.clock.override(providers.Object(VirtualClock()))
-    container.random.override(providers.Object(lambda: 0.5))
-    container.retriever.override(providers.Object(nullcontext()))
-    provider = SharedBackendProvider(RecoveringBackend(failing=9))
-    container.backends.override(providers.Object({"main": Backend(provider=provider, guard=guard)}))
-
-    async with open_container(container) as orchestrator:
+    async with opened({"main": RecoveringBackend(failing=9)}, Settings(guard=guard)) as orchestrator:
         report = await bench.run(orchestrator, BatchConfig(concurrency=4))
         breaker = orchestrator.health().backends[0].breaker
 

@@ -29,10 +29,10 @@ from holdfast.ports.errors import (
     ConfigurationError,
     RetrievalError,
 )
-from holdfast.ports.inference import Completion, Message, Prompt, Role
+from holdfast.ports.inference import Completion, Prompt
 from holdfast.ports.retrieval import Passage
-from holdfast.ports.service import Request
 from holdfast.testing import VirtualClock
+from tests.fakes.service import ask
 
 pytestmark = pytest.mark.anyio
 
@@ -40,10 +40,6 @@ pytestmark = pytest.mark.anyio
 class Echo:
     async def complete(self, prompt: Prompt) -> Completion:
         return Completion(text=prompt.messages[-1].content, model="echo-1")
-
-
-def ask(question: str) -> Request:
-    return Request(messages=(Message(role=Role.USER, content=question),))
 
 
 def contained(settings: Settings) -> Container:
