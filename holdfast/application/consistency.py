@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
+from holdfast.domain.door import MAX_TENANT_CHARS
 from holdfast.domain.memory_ceiling import charge_bytes
 from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.route_choice import check_weights
@@ -60,6 +61,8 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
                 (settings.guard, "guard") if backend.guard is None else (backend.guard, f"backends.{name}.guard")
             )
             check_time_to_load(guard, settings.models, path=path)
+    _check_tenants("tenants", settings.tenants)
+    _check_tenants("admission.weights", settings.admission.weights)
     check_weights(settings.routing, settings.backends if backends is None else backends)
     for name, persona in settings.personas.items():
         require(
@@ -114,6 +117,15 @@ def _check_memory(settings: Settings) -> None:
         f"sessions.database",
         path="max_memory_bytes",
     )
+
+
+def _check_tenants(path: str, names: Iterable[str]) -> None:
+    for name in names:
+        require(
+            0 < len(name) <= MAX_TENANT_CHARS,
+            f"no request comes from a tenant whose name has {len(name)} characters; give it 1 to {MAX_TENANT_CHARS}",
+            path=path,
+        )
 
 
 def _check_guard(guard: GuardSettings, path: str) -> None:

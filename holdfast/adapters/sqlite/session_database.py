@@ -39,7 +39,7 @@ _MEANINGS: Final = {
     sqlite3.SQLITE_NOTADB: "is not a database; choose another file",
     sqlite3.SQLITE_FULL: "cannot grow; free some space",
     sqlite3.SQLITE_READONLY: "cannot be written; change its permissions",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; change the permissions of its folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; choose a file, in a folder that may be written to",
 }
 
 
