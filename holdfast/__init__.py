@@ -1,31 +1,13 @@
 """Keeps a service standing while it calls things that fail, model backends first of all.
 
-What users import most; each layer's own package names the rest. Importing this loads the mechanisms and nothing else:
-what assembles them (`Orchestrator`, `Settings`, …) needs pydantic and is loaded when it is first asked for.
+What users import most; each layer's own package names the rest. Importing this loads nothing else: each name is loaded
+when it is first asked for, and only what assembles them (`Orchestrator`, `Settings`, …) needs pydantic.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
-from holdfast.domain.buffer import BufferConfig, MemorySafeBuffer, OverflowPolicy
-from holdfast.domain.circuit_breaker import BreakerConfig, CircuitBreaker
-from holdfast.domain.compose import Policy, compose
-from holdfast.domain.concurrency_limit import ConcurrencyLimit
-from holdfast.domain.deadline import Deadline
-from holdfast.domain.deduplication_key import DeduplicationKey
-from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator
-from holdfast.domain.map_bounded import Err, Ok, map_bounded
-from holdfast.domain.pool import AsyncResourcePool, PoolConfig
-from holdfast.domain.retry import Retry
-from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig
-from holdfast.domain.retry_policy import Jitter, RetryPolicy
-from holdfast.domain.timeout import Timeout
-from holdfast.ports.errors import HoldfastError
-from holdfast.ports.inference import Completion, InferenceBackend, Message, Parameters, Prompt, Role
-from holdfast.ports.outcome import Outcome
-from holdfast.ports.service import Priority, Reply, Request
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from holdfast.application.container import Container
@@ -33,6 +15,24 @@ if TYPE_CHECKING:
     from holdfast.application.settings import Settings
     from holdfast.application.settings_sources import load_settings
     from holdfast.application.wiring import open_container, open_orchestrator
+    from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
+    from holdfast.domain.buffer import BufferConfig, MemorySafeBuffer, OverflowPolicy
+    from holdfast.domain.circuit_breaker import BreakerConfig, CircuitBreaker
+    from holdfast.domain.compose import Policy, compose
+    from holdfast.domain.concurrency_limit import ConcurrencyLimit
+    from holdfast.domain.deadline import Deadline
+    from holdfast.domain.deduplication_key import DeduplicationKey
+    from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator
+    from holdfast.domain.map_bounded import Err, Ok, map_bounded
+    from holdfast.domain.pool import AsyncResourcePool, PoolConfig
+    from holdfast.domain.retry import Retry
+    from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig
+    from holdfast.domain.retry_policy import Jitter, RetryPolicy
+    from holdfast.domain.timeout import Timeout
+    from holdfast.ports.errors import HoldfastError
+    from holdfast.ports.inference import Completion, InferenceBackend, Message, Parameters, Prompt, Role
+    from holdfast.ports.outcome import Outcome
+    from holdfast.ports.service import Priority, Reply, Request
 
 __all__ = [
     "AdmissionConfig",
@@ -79,21 +79,42 @@ __all__ = [
     "open_orchestrator",
 ]
 
-_ASSEMBLED = {
-    "Container": "holdfast.application.container",
-    "Orchestrator": "holdfast.application.orchestrator",
-    "Settings": "holdfast.application.settings",
-    "load_settings": "holdfast.application.settings_sources",
-    "open_container": "holdfast.application.wiring",
-    "open_orchestrator": "holdfast.application.wiring",
+_MODULES: Final = {
+    "holdfast.application.container": ("Container",),
+    "holdfast.application.orchestrator": ("Orchestrator",),
+    "holdfast.application.settings": ("Settings",),
+    "holdfast.application.settings_sources": ("load_settings",),
+    "holdfast.application.wiring": ("open_container", "open_orchestrator"),
+    "holdfast.domain.admission": ("AdmissionConfig", "AdmissionQueue"),
+    "holdfast.domain.buffer": ("BufferConfig", "MemorySafeBuffer", "OverflowPolicy"),
+    "holdfast.domain.circuit_breaker": ("BreakerConfig", "CircuitBreaker"),
+    "holdfast.domain.compose": ("Policy", "compose"),
+    "holdfast.domain.concurrency_limit": ("ConcurrencyLimit",),
+    "holdfast.domain.deadline": ("Deadline",),
+    "holdfast.domain.deduplication_key": ("DeduplicationKey",),
+    "holdfast.domain.deduplicator": ("DeduplicationConfig", "Deduplicator"),
+    "holdfast.domain.map_bounded": ("Err", "Ok", "map_bounded"),
+    "holdfast.domain.pool": ("AsyncResourcePool", "PoolConfig"),
+    "holdfast.domain.retry": ("Retry",),
+    "holdfast.domain.retry_budget": ("RetryBudget", "RetryBudgetConfig"),
+    "holdfast.domain.retry_policy": ("Jitter", "RetryPolicy"),
+    "holdfast.domain.timeout": ("Timeout",),
+    "holdfast.ports.errors": ("HoldfastError",),
+    "holdfast.ports.inference": ("Completion", "InferenceBackend", "Message", "Parameters", "Prompt", "Role"),
+    "holdfast.ports.outcome": ("Outcome",),
+    "holdfast.ports.service": ("Priority", "Reply", "Request"),
 }
+_WHERE: Final = {name: module for module, names in _MODULES.items() for name in names}
 
 if not TYPE_CHECKING:  # a checker that sees it takes any name for one of ours
 
     def __getattr__(name: str) -> object:
-        """Load what assembles the library when it is first asked for (PEP 562)."""
-        if name not in _ASSEMBLED:
+        """Load what is named when it is first asked for (PEP 562)."""
+        if name not in _WHERE:
             raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 - only when it is needed
+        value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+        return value
 
-        return getattr(import_module(_ASSEMBLED[name]), name)
+    def __dir__() -> list[str]:
+        """Return what there is, loaded or not."""
+        return sorted(__all__)

@@ -86,3 +86,40 @@ def test_every_listed_name_is_there(modules: tuple[Module, ...]) -> None:
     ]
 
     assert missing == []
+
+
+def _checked(module: Module) -> dict[str, str]:
+    """Return the names that a package imports for type checkers only, with the module of each."""
+    return {
+        alias.name: node.module
+        for block in module.tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+def test_every_name_that_is_loaded_late_is_what_type_checkers_take_it_for(modules: tuple[Module, ...]) -> None:
+    loaded_late = {module.name: checked for module in modules if _is_package(module) and (checked := _checked(module))}
+    different = [
+        f"{package}.{name}"
+        for package, checked in loaded_late.items()
+        for name, module in checked.items()
+        if getattr(importlib.import_module(package), name) is not getattr(importlib.import_module(module), name)
+    ]
+
+    assert sorted(loaded_late) == ["holdfast", "holdfast.domain", "holdfast.ports"]
+    assert different == []
+
+
+def test_every_name_that_is_loaded_late_is_told_before_it_is_loaded(modules: tuple[Module, ...]) -> None:
+    hidden = [
+        f"{module.name}.{name}"
+        for module in modules
+        if _is_package(module) and _checked(module)
+        for name in _listed(module) or []
+        if name not in dir(importlib.import_module(module.name))
+    ]
+
+    assert hidden == []

@@ -419,6 +419,7 @@ def test_help_loads_nothing_that_takes_long(folder: Path, arguments: list[str]) 
         "holdfast.adapters.cli.app",
         "holdfast.adapters.cli.error_exit",
         "holdfast.adapters.cli.exit_codes",
+        "holdfast.adapters.cli.identity_app",
         "holdfast.adapters.cli.settings_option",
         "holdfast.adapters.cli.streams",
     }
