@@ -58,7 +58,7 @@ class Orchestrator:
         pipeline: the stages.
         router: the backends, for `health`.
         tenants: their rate limits, for `health`.
-        admission: the queue of the pipeline, for `health`; closed by `drain`.
+        admission: the queue of the pipeline, for `health`.
         deduplicator: shares the answers of identical requests.
         streams: shares them while they come.
         reception: the door.
@@ -217,9 +217,6 @@ class Orchestrator:
         Cancellation: stops waiting; the orchestrator stays closed to new requests.
         """
         await self._reception.drain(timeout_s)
-        self._deduplicator.close()
-        self._streams.close()
-        self._admission.close()
         await self._deduplicator.wait_landed()
         await self._streams.wait_landed()
         self._reception.close()
