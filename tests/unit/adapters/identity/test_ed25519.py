@@ -5,15 +5,15 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from holdfast.adapters.identity import Ed25519Signer, Ed25519Verifier
 from holdfast.ports.did import Did
-from tests.repository import ROOT
 
-VECTORS: list[dict[str, str]] = json.loads((ROOT / "tests" / "data" / "rfc8032.json").read_text())
+VECTORS: list[dict[str, str]] = json.loads(Path(__file__).parents[3].joinpath("data", "rfc8032.json").read_text())
 """Section 7.1 of the RFC, all of it."""
 
 ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -20,7 +20,6 @@ from holdfast.ports.did import Did
 from holdfast.ports.errors import TrustChangeError, TrustStoreError
 from holdfast.ports.identity import TrustChange, TrustRecord
 from holdfast.testing import ForgeableSigner, sweep_cancellation
-from tests.repository import ROOT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -325,6 +324,6 @@ anyio.run(main)
 async def test_changes_by_processes_at_once_are_all_made(path: Path) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(2):
-            tasks.start_soon(partial(anyio.run_process, [sys.executable, "-c", _CHANGE, str(path)], cwd=ROOT))
+            tasks.start_soon(partial(anyio.run_process, [sys.executable, "-c", _CHANGE, str(path)]))
 
     assert set(await FileTrustList(path).records()) == {ForgeableSigner(f"{number}").did for number in range(20)}
