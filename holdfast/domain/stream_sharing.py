@@ -130,10 +130,6 @@ class SharedStreams(Generic[T]):
         """What the texts take that are written or read now."""
         return self._meter.log_bytes
 
-    def close(self) -> None:
-        """Refuse new streams from now on that share with nobody; the deduplicator refuses the others."""
-        self._unshared.close()
-
     async def wait_landed(self) -> None:
         """Wait until no call of a stream that shares with nobody runs any more; the deduplicator has the others.
 

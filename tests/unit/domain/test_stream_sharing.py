@@ -539,18 +539,11 @@ async def test_engine_that_closes_tells_those_who_read(key: DeduplicationKey | N
     assert assert_conserved(streams).failed == 1
 
 
-async def test_engine_that_is_closed_refuses_streams_and_finishes_those_under_way() -> None:
-    teller, texts = Teller(), list[str]()
-    async with opened() as streams, anyio.create_task_group() as tasks:
+@pytest.mark.parametrize("key", [None, KEY])
+async def test_engine_that_was_left_refuses_streams(key: DeduplicationKey | None) -> None:
+    async with opened() as streams:
+        pass
 
-        async def read() -> None:
-            texts.append("".join(await streams.read(teller, None)))
-
-        tasks.start_soon(read)
-        await settle()
-        streams.shared.close()
-
-        with pytest.raises(ClosedError):
-            streams.open(teller, None)
-    assert texts == [TEXT]
-    assert streams.shared.statistics().opened == 1
+    with pytest.raises(ClosedError):
+        streams.open(Teller(), key)
+    assert assert_conserved(streams).opened == 0
