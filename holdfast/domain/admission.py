@@ -89,7 +89,6 @@ class AdmissionQueue:
             tenant: who shares the slots fairly with others.
 
         Raises:
-            ClosedError: the queue is closed.
             DeadlineExceededError: the deadline had passed on arrival, or when its turn came.
             BackpressureError: it would not get in before its deadline; or there is no room, and nobody who would be
                 served after it to make room; or it had to make room; or it waited for too long in a line that is
@@ -148,7 +147,7 @@ class AdmissionQueue:
             tenant: whose it is.
 
         Raises:
-            ClosedError, DeadlineExceededError, BackpressureError: as `acquire`; `work` was not called.
+            DeadlineExceededError, BackpressureError: as `acquire`; `work` was not called.
             Exception: whatever `work` raises, the same object.
 
         Cancellation: as `acquire`; or ends `work`, and the slot has gone to the next before the cancellation goes on.
@@ -166,10 +165,6 @@ class AdmissionQueue:
             return result
         finally:
             self.release(permit, signal)
-
-    def close(self) -> None:
-        """Refuse new work; what is in line keeps its place and is still admitted in its turn."""
-        self._core.close()
 
     def statistics(self) -> AdmissionStatistics:
         """Return who waits, and how everybody else ended."""

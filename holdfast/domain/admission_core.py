@@ -26,7 +26,7 @@ from holdfast.domain.admission_tally import AdmissionTally
 from holdfast.domain.admission_wait import PredictedWait
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import BackpressureError, ClosedError, DeadlineExceededError
+from holdfast.ports.errors import BackpressureError, DeadlineExceededError
 from holdfast.ports.events import EventSink
 from holdfast.ports.statistics import AdmissionStatistics, LimitStatistics
 
@@ -59,7 +59,7 @@ class AdmissionCore:
         events: is told of what is turned away, and of overload.
     """
 
-    __slots__ = ("_adaptive", "_capacity", "_closed", "_granted_at_s", "_limit", "_line", "_tally", "_time", "_wait")
+    __slots__ = ("_adaptive", "_capacity", "_granted_at_s", "_limit", "_line", "_tally", "_time", "_wait")
 
     def __init__(
         self,
@@ -78,18 +78,14 @@ class AdmissionCore:
         self._time = _SteadyTime()
         self._wait = PredictedWait()
         self._granted_at_s: dict[Permit, float] = {}
-        self._closed = False
 
     def offer(self, *, tenant: str, size_bytes: int, tokens: int, urgency: Urgency, now_s: float) -> Permit | Entry:
         """Return a permit if a slot is free, or the entry that now waits for one.
 
         Raises:
-            ClosedError, DeadlineExceededError, BackpressureError: as `AdmissionQueue.acquire` says.
+            DeadlineExceededError, BackpressureError: as `AdmissionQueue.acquire` says.
         """
         now_s = self._time.read(now_s)
-        if self._closed:
-            self._tally.count_refused(tenant, urgency, "closed", None)
-            raise ClosedError("the admission queue")
         if urgency.deadline.has_passed():
             self._tally.count_late(tenant, urgency)
             raise DeadlineExceededError
@@ -146,10 +142,6 @@ class AdmissionCore:
             now_s, left = self._time.read(now_s), entry.flow
             self._line.move_up(entry, now_s)
             self._tally.notice(left, now_s)
-
-    def close(self) -> None:
-        """Refuse whatever comes from now on; those in line keep their places."""
-        self._closed = True
 
     def statistics(self) -> AdmissionStatistics:
         """Return who waits, what is overloaded, and how everybody else ended.

@@ -12,7 +12,7 @@ from holdfast.domain.admission_flow import Entry
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import BackpressureError, ClosedError, DeadlineExceededError, HoldfastError
+from holdfast.ports.errors import BackpressureError, DeadlineExceededError, HoldfastError
 from holdfast.ports.events import Event, OverloadBegan, OverloadEnded
 from holdfast.ports.service import Priority
 from holdfast.testing import ManualClock
@@ -79,7 +79,6 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.offered = 0
         self.turned_away = 0
         self.withdrawn = 0
-        self.closed = False
 
     def emit(self, event: Event) -> None:
         """Follow which lines are overloaded; the counts add up whenever something is told."""
@@ -150,8 +149,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         return True
 
     def check_refusal(self, error: HoldfastError, urgency: Urgency, *, no_room: bool) -> None:
-        assert isinstance(error, ClosedError) == self.closed
-        assert isinstance(error, DeadlineExceededError) == (urgency.deadline.has_passed() and not self.closed)
+        assert isinstance(error, DeadlineExceededError) == urgency.deadline.has_passed()
         if isinstance(error, BackpressureError):
             assert no_room or (error.retry_after_s or 0.0) > urgency.deadline.remaining_s()
             assert error.retry_after_s is None or error.retry_after_s > 0
@@ -220,12 +218,6 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 3.0, 20.0]))
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
-
-    @precondition(lambda self: self.offered > 15)
-    @rule()
-    def close(self) -> None:
-        self.core.close()
-        self.closed = True
 
     @invariant()
     def bounds_are_kept(self) -> None:

@@ -10,7 +10,7 @@ from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import BackpressureError, ClosedError, ConfigurationError, DeadlineExceededError
+from holdfast.ports.errors import BackpressureError, ConfigurationError, DeadlineExceededError
 from holdfast.ports.events import Event, RequestRefused
 from holdfast.ports.service import Priority
 from holdfast.testing import VirtualClock
@@ -250,27 +250,6 @@ async def test_acquire_of_a_flight_that_rises_in_line_is_granted_before_others()
     assert served == ["flight", "normal"]
 
 
-async def test_acquire_after_close_raises_while_those_in_line_are_still_admitted() -> None:
-    queue = make()
-    permit = await taken(queue)
-    served: list[str] = []
-
-    async def caller() -> None:
-        held = await taken(queue)
-        served.append("waited")
-        queue.release(held)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(caller)
-        await until_waiting(queue, 1)
-        queue.close()
-        with pytest.raises(ClosedError):
-            await taken(queue)
-        queue.release(permit)
-
-    assert served == ["waited"]
-
-
 async def test_release_twice_changes_nothing() -> None:
     queue = make(slots=2)
     permit = await taken(queue)
@@ -307,15 +286,15 @@ async def test_call_that_fails_raises_its_error_and_frees_the_slot() -> None:
 
 
 async def test_call_that_is_refused_does_not_call_the_work() -> None:
-    queue = make()
-    queue.close()
+    queue = make(config=AdmissionConfig(max_bytes=1))
+    await taken(queue)
     called: list[str] = []
 
     async def work() -> None:
         called.append("called")
 
-    with pytest.raises(ClosedError):
-        await queue.call(work, size_bytes=1, urgency=urgency())
+    with pytest.raises(BackpressureError):
+        await queue.call(work, size_bytes=2, urgency=urgency())
 
     assert called == []
 
@@ -385,9 +364,10 @@ async def test_events_are_told_to_whom_the_queue_was_given() -> None:
         def emit(self, event: Event) -> None:
             told.append(event)
 
-    queue = AdmissionQueue(limit=ConcurrencyLimit(1), clock=CLOCK, events=Sink())
-    queue.close()
-    with pytest.raises(ClosedError):
-        await queue.acquire(tenant="t", size_bytes=1, urgency=urgency())
+    config = AdmissionConfig(max_bytes=1)
+    queue = AdmissionQueue(config, limit=ConcurrencyLimit(1), clock=CLOCK, events=Sink())
+    await taken(queue)
+    with pytest.raises(BackpressureError):
+        await queue.acquire(tenant="t", size_bytes=2, urgency=urgency())
 
-    assert told == [RequestRefused(tenant="t", priority=Priority.NORMAL, reason="closed", retry_after_s=None)]
+    assert told == [RequestRefused(tenant="t", priority=Priority.NORMAL, reason="too large", retry_after_s=None)]

@@ -8,7 +8,7 @@ from holdfast.domain.admission_flow import Entry
 from holdfast.domain.concurrency_limit import ConcurrencyLimit, Permit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import BackpressureError, ClosedError, DeadlineExceededError, RefusedError
+from holdfast.ports.errors import BackpressureError, DeadlineExceededError, RefusedError
 from holdfast.ports.events import Event, OverloadBegan, OverloadEnded, RequestExpired, RequestRefused, RequestShed
 from holdfast.ports.service import Priority
 from holdfast.ports.statistics import AdmissionStatistics, LimitStatistics
@@ -495,25 +495,6 @@ def test_shed_entry_is_told_when_those_who_wait_will_have_been_admitted() -> Non
     assert shed.outcome.retry_after_s == 6.0
 
 
-def test_close_refuses_what_comes_even_with_a_free_slot() -> None:
-    desk = Desk()
-    desk.core.close()
-    with pytest.raises(ClosedError, match="the admission queue is closed"):
-        desk.offer()
-
-    assert (desk.statistics.refused, desk.statistics.limit.in_flight) == (1, 0)
-
-
-def test_close_lets_those_in_line_keep_their_places() -> None:
-    desk = Desk()
-    permit = desk.grant()
-    first = desk.wait()
-    desk.core.close()
-    desk.release(permit)
-
-    assert isinstance(first.outcome, Permit)
-
-
 def test_entry_that_rose_in_line_is_granted_first() -> None:
     desk = Desk()
     permit = desk.grant()
@@ -644,13 +625,10 @@ def test_event_of_a_refusal_names_tenant_priority_reason_and_when_to_come_back()
         desk.offer(Priority.LOW, tenant="b", timeout_s=2.0)
     with pytest.raises(BackpressureError):
         desk.offer(Priority.LOW, tenant="b", size_bytes=11)
-    desk.core.close()
-    with pytest.raises(ClosedError):
-        desk.offer(Priority.LOW, tenant="b")
 
     assert desk.told == [
         RequestRefused(tenant="b", priority=Priority.LOW, reason=reason, retry_after_s=retry_after_s)
-        for reason, retry_after_s in (("full", 3.0), ("predicted wait", 3.0), ("too large", None), ("closed", None))
+        for reason, retry_after_s in (("full", 3.0), ("predicted wait", 3.0), ("too large", None))
     ]
 
 
