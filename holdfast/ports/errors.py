@@ -26,6 +26,9 @@
     │   ├── SessionConflictError                others kept saving it meanwhile
     │   ├── SessionTooLargeError (ValueError)   one turn alone exceeds the cap
     │   └── SessionStoreError (OSError)         the store cannot be read or written
+    ├── StoreError                              what several processes share is out of reach
+    │   ├── StoreUnavailableError (ConnectionError)     for now; it is tried again
+    │   └── StoreRefusedError (PermissionError)         until somebody mends what the message says
     ├── BackendError                            a backend answered with a failure
     │   ├── BackendUnavailableError (ConnectionError)       not reachable, or a 5xx of its own
     │   ├── BackendThrottledError                           it pushed back: retry later, or never
@@ -99,6 +102,9 @@ __all__ = [
     "SessionTooLargeError",
     "SharedFailureError",
     "SlowReaderError",
+    "StoreError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
     "StreamInterruptedError",
     "TrustChangeError",
     "TrustStoreError",
@@ -465,6 +471,28 @@ class SessionStoreError(SessionError, OSError):
     def __init__(self, message: str, *, path: str, session_id: str | None = None) -> None:
         super().__init__(f"{path}: {message}", session_id=session_id)
         self.path = path
+
+
+class StoreError(HoldfastError):
+    """A store that several processes share, a registry or a store of parameters, did not do what it was asked.
+
+    Whether a change was made that it was asked for is not known.
+
+    Attributes:
+        store: what it is called, such as ``redis``; no address, which may hold a password.
+    """
+
+    def __init__(self, message: str, *, store: str) -> None:
+        super().__init__(f"{store}: {message}")
+        self.store = store
+
+
+class StoreUnavailableError(StoreError, ConnectionError):
+    """It is not reachable, too slow, or not able to for now: what passes by itself, so that asking again can help."""
+
+
+class StoreRefusedError(StoreError, PermissionError):
+    """It refuses, and will until somebody mends it: wrong credentials, a missing permission, a key of another type."""
 
 
 class BackendError(HoldfastError):
