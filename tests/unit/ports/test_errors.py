@@ -49,6 +49,7 @@ from holdfast.ports.errors import (
     SessionTooLargeError,
     SharedFailureError,
     SlowReaderError,
+    StoreError,
     StoreRefusedError,
     StoreUnavailableError,
     StreamInterruptedError,
@@ -140,6 +141,7 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     ),
     (SessionStoreError("cannot be written", path="s.db"), "s.db: cannot be written"),
     (SessionStoreError("cannot be written", path="s.db", session_id="s"), "session 's': s.db: cannot be written"),
+    (StoreError("m", store="redis"), "redis: m"),
     (StoreUnavailableError("is loading its data; wait", store="redis"), "redis: is loading its data; wait"),
     (StoreRefusedError("does not accept the password", store="redis"), "redis: does not accept the password"),
     (
