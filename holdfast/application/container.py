@@ -36,6 +36,7 @@ from holdfast.application.settings import (
 )
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.domain.store_link import StoreLinkConfig
 from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
@@ -45,9 +46,10 @@ from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
 from holdfast.ports.session import SessionStore
+from holdfast.ports.shared_store import SharedStore
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "Model"]
+__all__ = ["Backend", "Container", "Model", "SharedStores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,19 @@ class Model:
 
     loader: ModelLoader
     guard: GuardSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStores:
+    """What several processes share, by its kind; they are all kept in one store.
+
+    Args:
+        store: that store.
+        link: how it is followed.
+    """
+
+    store: SharedStore
+    link: StoreLinkConfig
 
 
 def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncContextManager[Retriever | None]:
@@ -116,6 +131,10 @@ def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyn
     from holdfast.adapters.sqlite.sessions import SqliteSessions  # noqa: PLC0415 - as above
 
     return SqliteSessions(settings.database, clock=clock)
+
+
+def _open_shared_stores() -> AbstractAsyncContextManager[SharedStores | None]:
+    return nullcontext()
 
 
 def _open_journal(path: Path) -> BatchLedger:
@@ -182,6 +201,7 @@ class Container(containers.DeclarativeContainer):
     retry_strategy = providers.Callable(_retry_strategy)
     trip_policy = providers.Callable(_trip_policy)
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
+    shared_stores = providers.Factory(_open_shared_stores)
     event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     output_rules = providers.Factory(make_rules, settings.provided.validators)

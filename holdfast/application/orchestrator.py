@@ -27,6 +27,7 @@ from holdfast.domain.event_hub import EventHub
 from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_reader import StreamReader
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.tenant_limits import TenantLimits
@@ -66,6 +67,7 @@ class Orchestrator:
         sessions: what requests go on with.
         memory: the ceiling over requests and what is kept, for `health`.
         models: what backends of the router are loaded into, for `health`.
+        shared: the store that several processes share, for `health`; None where there is none.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -84,6 +86,7 @@ class Orchestrator:
         sessions: SessionKeeper,
         memory: MemoryCeiling,
         models: ModelSlots,
+        shared: StoreLink | None,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -98,6 +101,7 @@ class Orchestrator:
         self._sessions = sessions
         self._memory = memory
         self._models = models
+        self._shared = shared
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -196,6 +200,7 @@ class Orchestrator:
             output=self._pipeline.output(),
             backends=self._router.health(),
             models=self._models.statistics(),
+            shared=None if self._shared is None else self._shared.statistics(),
             events=self._events.statistics(),
         )
 

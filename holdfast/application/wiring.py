@@ -18,7 +18,7 @@ from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.consistency import check_consistency, check_time_to_load
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Backend, Container, Model, SharedStores
 from holdfast.application.finishing import Finishing
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
@@ -49,6 +49,7 @@ from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.slotted_backend import SlottedBackend
+from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
@@ -152,6 +153,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         memory.add_holder("streams", lambda: streams.size_bytes)
         if settings.sessions.database is None:
             memory.add_holder("sessions", lambda: sessions.size_bytes)
+        shared = parts.link(await stack.enter_async_context(container.shared_stores()))
+        if shared is not None:
+            await stack.enter_async_context(shared)  # last, so that it knows all that is kept there
         admission, tenants = parts.admission(), parts.tenants()
         pipeline = Pipeline(
             router=router,
@@ -177,6 +181,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             sessions=sessions,
             memory=memory,
             models=models,
+            shared=shared,
             events=events,
             clock=clock,
         )
@@ -227,6 +232,11 @@ class _Parts:
             routes.append(self._route(name, backend.guard, breakers.get(name), pool))
         choice = RouteChoice(list(self._backends), self.settings.routing, clock=self.clock, random=self._random)
         return FallbackRouter(routes, choice=choice, events=self.events)
+
+    def link(self, stores: SharedStores | None) -> StoreLink | None:
+        if stores is None:
+            return None
+        return StoreLink(stores.store, stores.link, clock=self.clock, random=self._random, events=self.events)
 
     def admission(self) -> AdmissionQueue:
         adaptive = self.settings.adaptive_limit

@@ -125,6 +125,9 @@ if TYPE_CHECKING:
         SessionEvicted,
         SessionExpired,
         SessionTrimmed,
+        SharedStoreEmptied,
+        SharedStoreLost,
+        SharedStoreRejoined,
         StreamCut,
         StreamReaderDropped,
         ValidatorFailed,
@@ -191,6 +194,7 @@ if TYPE_CHECKING:
         SessionTotals,
         SessionTurn,
     )
+    from holdfast.ports.shared_store import SharedStore
     from holdfast.ports.statistics import (
         AdmissionStatistics,
         AuthenticationStatistics,
@@ -213,6 +217,7 @@ if TYPE_CHECKING:
         RetryBudgetStatistics,
         ServiceState,
         SessionStatistics,
+        SharedStoreStatistics,
         StreamStatistics,
         TenantLimitStatistics,
     )
@@ -399,6 +404,11 @@ __all__ = [
     "Sessions",
     "SettingInForce",
     "SharedFailureError",
+    "SharedStore",
+    "SharedStoreEmptied",
+    "SharedStoreLost",
+    "SharedStoreRejoined",
+    "SharedStoreStatistics",
     "Signer",
     "SlowReaderError",
     "Standing",
@@ -543,6 +553,9 @@ _MODULES: Final = {
         "SessionEvicted",
         "SessionExpired",
         "SessionTrimmed",
+        "SharedStoreEmptied",
+        "SharedStoreLost",
+        "SharedStoreRejoined",
         "StreamCut",
         "StreamReaderDropped",
         "ValidatorFailed",
@@ -609,6 +622,7 @@ _MODULES: Final = {
         "SessionTurn",
         "Sessions",
     ),
+    "holdfast.ports.shared_store": ("SharedStore",),
     "holdfast.ports.statistics": (
         "AdmissionStatistics",
         "AuthenticationStatistics",
@@ -631,6 +645,7 @@ _MODULES: Final = {
         "RetryBudgetStatistics",
         "ServiceState",
         "SessionStatistics",
+        "SharedStoreStatistics",
         "StreamStatistics",
         "TenantLimitStatistics",
     ),

@@ -63,6 +63,9 @@ __all__ = [
     "SessionEvicted",
     "SessionExpired",
     "SessionTrimmed",
+    "SharedStoreEmptied",
+    "SharedStoreLost",
+    "SharedStoreRejoined",
     "StreamCut",
     "StreamReaderDropped",
     "ValidatorFailed",
@@ -489,6 +492,30 @@ class EnvelopeRefused(Event):
     """A message was not believed, and did not reach the application."""
 
     reason: Disbelief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStoreLost(Event):
+    """The store that processes share is away, and this one goes on alone; `is_refusal` says that somebody must act."""
+
+    store: str
+    error: str
+    is_refusal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStoreRejoined(Event):
+    """The store that processes share is back, after `away_s` seconds."""
+
+    store: str
+    away_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStoreEmptied(Event):
+    """The store that processes share lost what it held; this process tells it again what it knows."""
+
+    store: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

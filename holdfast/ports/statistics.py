@@ -35,6 +35,7 @@ __all__ = [
     "RetryBudgetStatistics",
     "ServiceState",
     "SessionStatistics",
+    "SharedStoreStatistics",
     "StreamStatistics",
     "TenantLimitStatistics",
 ]
@@ -462,6 +463,26 @@ class AuthenticationStatistics:
     remembered: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStoreStatistics:
+    """`asked = in_flight + answered + failed + cancelled`; `lost = rejoined`, and one more while it is away.
+
+    What would have been asked while the store was away is `skipped`. `emptied` is how often it lost what it held.
+    """
+
+    name: str
+    joined: bool
+    asked: int
+    in_flight: int
+    answered: int
+    failed: int
+    cancelled: int
+    skipped: int
+    lost: int
+    rejoined: int
+    emptied: int
+
+
 class ServiceState(enum.StrEnum):
     """Whether the service takes requests."""
 
@@ -488,6 +509,7 @@ class Health:
         output: what became of the answers that validators checked; None where there are no validators.
         backends: one entry for each, in routing order.
         models: those of them that have to be loaded, and who waits for one.
+        shared: the store that processes share; None where there is none.
         events: what was decided, by name.
     """
 
@@ -504,4 +526,5 @@ class Health:
     output: OutputStatistics | None
     backends: tuple[BackendHealth, ...]
     models: ModelSlotStatistics
+    shared: SharedStoreStatistics | None
     events: EventStatistics
