@@ -1,6 +1,7 @@
 """Builds the wheel, installs it into a fresh environment and runs the tests on it, with the source tree out of reach.
 
-The tests are copied to a temporary folder beside nothing else, so what they import can only come from the wheel.
+The tests are copied to a temporary folder beside nothing else but the servers they start, so what they import can only
+come from the wheel.
 Those about the repository itself, or that use its examples, stay at home.
 """
 
@@ -67,6 +68,7 @@ def main(uv: str) -> int:
 
         shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns(*STAY_AT_HOME))
         shutil.copy(ROOT / "pyproject.toml", away)
+        (away / ".servers").symlink_to(ROOT / ".servers")
         run(python, "-c", f"import holdfast; assert holdfast.__file__.startswith({folder!r}), holdfast", cwd=away)
         run(python, "-m", "pytest", "-n", "auto", "tests", cwd=away)
     return 0

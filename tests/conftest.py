@@ -8,6 +8,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from holdfast.testing import virtual_backend
+from tests.fakes.consul_agent import consul_agent, running_consul_agent, start_consul
+from tests.fakes.redis_server import redis_server, running_redis_server, start_redis
+
+__all__ = [
+    "anyio_backend",
+    "consul_agent",
+    "redis_server",
+    "running_consul_agent",
+    "running_redis_server",
+    "start_consul",
+    "start_redis",
+]
 
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
