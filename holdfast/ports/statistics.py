@@ -30,6 +30,7 @@ __all__ = [
     "ModelSlotStatistics",
     "OutputStatistics",
     "PoolStatistics",
+    "QueryStatistics",
     "RateLimitStatistics",
     "RequestStatistics",
     "RetryBudgetStatistics",
@@ -481,6 +482,25 @@ class SharedStoreStatistics:
     lost: int
     rejoined: int
     emptied: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryStatistics:
+    """`asked = asking + changed + unchanged + failed + cancelled`.
+
+    `joined` says that the last question was answered. Of the questions, `changed` brought something new, `unchanged`
+    nothing, and `failed` no answer. `reset` is how often an answer was older than the one before, so that the next
+    question waited for nothing.
+    """
+
+    joined: bool
+    asked: int
+    asking: int
+    changed: int
+    unchanged: int
+    failed: int
+    cancelled: int
+    reset: int
 
 
 class ServiceState(enum.StrEnum):
