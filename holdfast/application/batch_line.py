@@ -32,7 +32,7 @@ class _Model(BaseModel):
 
 
 class _Message(_Model):
-    role: Role
+    role: Literal[Role.SYSTEM, Role.USER, Role.ASSISTANT]  # what tools are asked for does not come this way
     content: str
 
 

@@ -69,7 +69,8 @@ class Finishing:
         Cancellation: leaves the backend, if it is being asked again.
         """
         completion = post_process(routed.completion, prompt.parameters)
-        if self._gate is None:
+        calls_tools = bool(completion.tool_calls) and not completion.text.strip()
+        if self._gate is None or calls_tools:  # a call of tools is no answer yet
             return Finished(completion=completion, attempts=routed.attempts)
         tally = Tally()
 

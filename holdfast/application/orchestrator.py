@@ -44,7 +44,8 @@ __all__ = ["Orchestrator", "reply_size_bytes", "reply_text"]
 def reply_size_bytes(reply: Reply) -> int:
     """Return about what `reply` takes in memory, its object and its numbers left out."""
     citations = sum(sys.getsizeof(citation.source) + sys.getsizeof(citation.heading) for citation in reply.citations)
-    return sys.getsizeof(reply.text) + citations
+    calls = sum(sys.getsizeof(text) for call in reply.tool_calls for text in call.texts)
+    return sys.getsizeof(reply.text) + citations + calls
 
 
 def reply_text(reply: Reply) -> str:

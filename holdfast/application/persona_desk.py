@@ -17,7 +17,7 @@ from holdfast.application.pipeline import Turn
 from holdfast.domain.command import CommandAnswer, answer_command, read_message
 from holdfast.domain.persona import PersonaBook
 from holdfast.ports.events import EventSink, PersonaChosen
-from holdfast.ports.inference import Usage
+from holdfast.ports.inference import Role, Usage
 from holdfast.ports.service import Disposition, Reply, Request
 
 __all__ = ["PersonaDesk", "commanded_reply"]
@@ -55,14 +55,18 @@ class PersonaDesk:
             self._book.named(request.persona)  # also where a command is answered, or where there are no personas
         if not self._is_staffed:
             return turn
-        message = request.messages[-1]
+        # While tools are called, it is still the user's question that is answered.
+        messages = request.messages
+        asked = max(at for at, message in enumerate(messages) if message.role is Role.USER)
+        message = messages[asked]
         said = read_message(message.content)
         answer = answer_command(said, self._book, kept=kept, in_session=in_session)
         if answer is not None:
             return answer
         chosen = self._book.choose(requested=request.persona, commanded=said.name, kept=kept, text=said.text)
         if said.text != message.content:
-            request = replace(request, messages=(*request.messages[:-1], replace(message, content=said.text)))
+            question = replace(message, content=said.text)
+            request = replace(request, messages=(*messages[:asked], question, *messages[asked + 1 :]))
         if chosen is None:
             return replace(turn, request=request)
         request = chosen.persona.instructed(request)

@@ -181,5 +181,7 @@ class Pipeline:
             citations=completion.citations,
             persona=name,
             marks=finished.marks,
+            tool_calls=completion.tool_calls,
+            finish_reason=completion.finish_reason,
             request_id=None,  # of whoever asks: the orchestrator sets it for each caller
         )

@@ -11,11 +11,13 @@ Sources: netstrings, https://cr.yp.to/proto/netstrings.txt; FIPS 180-4 (SHA-256)
 What is hashed, as UTF-8 with lone surrogates kept, is one text that can be read back in only one way:
 
     key         schema text(tenant) ["m" text(model)] ["p" text(persona)] ["v" integer text(session)]
-                ["t" number] ["q" number] ["x" number] ["s" number] ["e" integer text…] ["f" text] message…
+                ["t" number] ["q" number] ["x" number] ["s" number] ["e" integer text…] ["f" text]
+                ["j" text(schema)] ["o" integer (text(name) text(description) text(schema))…] ["c" text] message…
     text        length in characters, ":", the characters
     integer     hexadecimal, as `hex` writes it, ";"
     number      integer, also for a float that is integral; or "d", shortest decimal, ";"; or "T"; or "F"; or text
-    message     length of the role, ",", length of the content, ":", role, content
+    message     length of the role, ",", length of the content, ":", role, content,
+                ["i" text(call)] ["l" integer (text(call) text(name) text(arguments))…]
 
 A field that is not set is left out, so that a later optional field changes no existing key.
 """
@@ -94,6 +96,12 @@ class DeduplicationKey:
         _add_parameters(parts, parameters)
         for message in messages:
             parts += (f"{len(message.role)},{len(message.content)}:", message.role, message.content)
+            if message.tool_call_id is not None:
+                parts += (f"i{len(message.tool_call_id)}:", message.tool_call_id)
+            if message.tool_calls:
+                parts.append(f"l{hex(len(message.tool_calls))};")
+                for call in message.tool_calls:
+                    _add_texts(parts, call.texts)
         return cls(digest=hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).digest())
 
 
@@ -112,6 +120,23 @@ def _add_parameters(parts: list[str], parameters: Parameters) -> None:
             parts += (f"{len(stop)}:", stop)
     if parameters.response_format is not _TEXT:
         parts += (f"f{len(parameters.response_format)}:", parameters.response_format)
+    _add_form(parts, parameters)
+
+
+def _add_form(parts: list[str], parameters: Parameters) -> None:
+    if parameters.json_schema is not None:
+        parts += (f"j{len(parameters.json_schema)}:", parameters.json_schema)
+    if parameters.tools:
+        parts.append(f"o{hex(len(parameters.tools))};")
+        for tool in parameters.tools:
+            _add_texts(parts, tool.texts)
+    if parameters.tool_choice is not None:
+        parts += (f"c{len(parameters.tool_choice)}:", parameters.tool_choice)
+
+
+def _add_texts(parts: list[str], texts: tuple[str, ...]) -> None:
+    for text in texts:
+        parts += (f"{len(text)}:", text)
 
 
 def _number(value: float | str) -> str:

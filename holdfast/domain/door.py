@@ -7,13 +7,14 @@ Not responsible for: whether there is room for it: see `holdfast.domain.admissio
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Final
 
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.errors import RequestError
-from holdfast.ports.inference import Parameters, Role
+from holdfast.ports.inference import Parameters, ResponseFormat, Role
 from holdfast.ports.service import Priority, Request
 
 __all__ = ["MAX_TENANT_CHARS", "check_request", "parameter_problem"]
@@ -26,15 +27,18 @@ def check_request(request: Request, *, max_bytes: int) -> int:
     """Return the size of `request`: its texts as UTF-8, in bytes.
 
     Raises:
-        RequestError: if it holds no user message at its end or a blank one, is larger than `max_bytes`, its tenant has
-            no name or too long a one, a number in it is out of range, or its priority is none.
+        RequestError: if it ends with no message of the user's or a tool's, or with a blank question, is larger than
+            `max_bytes`, its tenant has no name or too long a one, a number in it is out of range, its priority is none,
+            or its tools or a schema could not be used.
 
     Complexity: linear in the texts; what is too large is given up early, and never copied.
     """
-    if not request.messages or request.messages[-1].role is not Role.USER:
-        raise RequestError("messages: the last message must be the user's")
-    if not request.messages[-1].content.strip():
+    if not request.messages or request.messages[-1].role not in {Role.USER, Role.TOOL}:
+        raise RequestError("messages: the last message must be the user's, or that of a tool")
+    if request.messages[-1].role is Role.USER and not request.messages[-1].content.strip():
         raise RequestError("messages: the last message must not be blank")
+    if all(message.role is not Role.USER for message in request.messages):
+        raise RequestError("messages: one of them must be the user's")
     if not request.tenant:
         raise RequestError("tenant: must not be empty")
     if len(request.tenant) > MAX_TENANT_CHARS:
@@ -42,8 +46,6 @@ def check_request(request: Request, *, max_bytes: int) -> int:
     if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:
         raise RequestError(f"timeout_s: must be a finite number above 0, not {request.timeout_s!r}")
     _check_priority(request.priority)
-    if problem := parameter_problem(request.parameters):
-        raise RequestError(f"parameters.{problem}")
     size_bytes = 0
     for field, text in _texts(request):
         size_bytes += utf8_size_bytes(text, enough_bytes=max_bytes - size_bytes)
@@ -51,6 +53,9 @@ def check_request(request: Request, *, max_bytes: int) -> int:
             raise RequestError(
                 f"{field}: {size_bytes} bytes or more do not fit into the {max_bytes} allowed; send less"
             )
+    if problem := parameter_problem(request.parameters):
+        raise RequestError(f"parameters.{problem}")
+    _check_tool_messages(request)
     return size_bytes
 
 
@@ -68,7 +73,44 @@ def parameter_problem(parameters: Parameters) -> str | None:
         return f"top_p: must be above 0 and at most 1, not {top_p!r}"
     if max_tokens is not None and max_tokens < 1:
         return f"max_tokens: must be at least 1, not {max_tokens!r}"
+    if parameters.json_schema is not None:
+        if parameters.response_format is not ResponseFormat.JSON:
+            return "json_schema: needs the response_format json"
+        if not _is_json_object(parameters.json_schema):
+            return "json_schema: must be a JSON object, as text"
+    return _tool_problem(parameters)
+
+
+def _tool_problem(parameters: Parameters) -> str | None:
+    names = [tool.name for tool in parameters.tools]
+    if not all(names):
+        return "tools: each needs a name"
+    if len(set(names)) < len(names):
+        return "tools: each needs a name of its own"
+    if unusable := next((tool for tool in parameters.tools if not _is_json_object(tool.json_schema)), None):
+        return f"tools: the json_schema of {unusable.name!r} must be a JSON object, as text"
+    if parameters.tool_choice is not None and not parameters.tools:
+        return "tool_choice: needs tools"
     return None
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_tool_messages(request: Request) -> None:
+    for message in request.messages:
+        if (message.role is Role.TOOL) is not (message.tool_call_id is not None):
+            raise RequestError("messages: the message of a tool, and no other, says with tool_call_id what it answers")
+        if message.tool_calls and message.role is not Role.ASSISTANT:
+            raise RequestError("messages: only the assistant's messages have tool_calls")
+    if request.session_id is not None and (
+        request.parameters.tools or any(message.tool_calls or message.tool_call_id for message in request.messages)
+    ):
+        raise RequestError("session_id: a session keeps no calls of tools; send the whole conversation instead")
 
 
 def _texts(request: Request) -> Iterator[tuple[str, str]]:
@@ -77,10 +119,15 @@ def _texts(request: Request) -> Iterator[tuple[str, str]]:
     yield "persona", request.persona or ""
     yield "idempotency_key", request.idempotency_key or ""
     yield "request_id", request.request_id or ""
+    if request.trace is not None:
+        yield from (("trace", text) for text in request.trace.headers().values())
     for stop in request.parameters.stop:
         yield "parameters.stop", stop
+    yield "parameters.json_schema", request.parameters.json_schema or ""
+    for tool in request.parameters.tools:
+        yield from (("parameters.tools", text) for text in tool.texts)
     for message in request.messages:
-        yield "messages", message.content
+        yield from (("messages", text) for text in message.texts)
 
 
 def _check_priority(priority: object) -> None:

@@ -68,4 +68,6 @@ def assemble(
         model=request.model,
         parameters=request.parameters,
         idempotency_key=request.idempotency_key if idempotency_key is None else idempotency_key,
+        trace=request.trace,
+        idempotent=request.idempotent,
     )

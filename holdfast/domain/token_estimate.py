@@ -94,7 +94,8 @@ def estimate_text_tokens(size_bytes: int) -> int:
 
 
 def _estimate(messages: Sequence[Message], parameters: Parameters, default_output_tokens: int) -> TokenEstimate:
-    size_bytes = sum(utf8_size_bytes(message.content) for message in messages)
+    size_bytes = sum(utf8_size_bytes(text) for message in messages for text in message.texts)
+    size_bytes += sum(utf8_size_bytes(text) for tool in parameters.tools for text in tool.texts)
     max_tokens = parameters.max_tokens
     return TokenEstimate(
         input_tokens=estimate_text_tokens(size_bytes) + _TOKENS_PER_MESSAGE * len(messages),

@@ -10,6 +10,7 @@
     │   ├── PoolExhaustedError                  too many callers already wait for a resource
     │   ├── PoolTimeoutError (TimeoutError)     no resource became free in time
     │   ├── RateLimitedError                    a rate limit of a tenant or a backend is used up
+    │   ├── NoInstanceError (ConnectionError)   no instance of a service that is discovered is known
     │   ├── MemoryCeilingError                  the process holds as many bytes as it may
     │   ├── HostMemoryError (MemoryError)       a model does not fit into what memory is free
     │   └── ClosedError                         the component is draining or closed
@@ -31,6 +32,7 @@
     │   └── StoreRefusedError (PermissionError)         until somebody mends what the message says
     ├── BackendError                            a backend answered with a failure
     │   ├── BackendUnavailableError (ConnectionError)       not reachable, or a 5xx of its own
+    │   ├── BackendTimeoutError (TimeoutError)              it kept us waiting for longer than it may
     │   ├── BackendThrottledError                           it pushed back: retry later, or never
     │   ├── BackendProtocolError                            its answer cannot be understood
     │   ├── BackendRequestError (ValueError)                it refused this request: the caller's mistake
@@ -68,6 +70,7 @@ __all__ = [
     "BackendProtocolError",
     "BackendRequestError",
     "BackendThrottledError",
+    "BackendTimeoutError",
     "BackendUnavailableError",
     "BackpressureError",
     "BatchChangedError",
@@ -87,6 +90,7 @@ __all__ = [
     "JournalWriteError",
     "KeyFileError",
     "MemoryCeilingError",
+    "NoInstanceError",
     "OutputError",
     "OutputRejectedError",
     "PoolExhaustedError",
@@ -262,6 +266,20 @@ class RateLimitedError(RefusedError):
         self.scope = scope
         self.quantity = quantity
         self.most = most
+
+
+class NoInstanceError(RefusedError, ConnectionError):
+    """Backends are discovered, and none of them has an instance that is known.
+
+    Attributes:
+        backends: their names.
+    """
+
+    def __init__(self, *, backends: tuple[str, ...], retry_after_s: float | None) -> None:
+        super().__init__(
+            f"no instance of {', '.join(map(repr, backends))} is known; start one", retry_after_s=retry_after_s
+        )
+        self.backends = backends
 
 
 class MemoryCeilingError(RefusedError):
@@ -509,6 +527,23 @@ class BackendError(HoldfastError):
 
 class BackendUnavailableError(BackendError, ConnectionError):
     """The backend cannot be reached or failed by itself; another try, or another backend, may succeed."""
+
+
+class BackendTimeoutError(BackendError, TimeoutError):
+    """The backend kept us waiting for longer than it may; another try, or another backend, may succeed.
+
+    Attributes:
+        phase: what took too long: ``connect``, ``first byte`` of the answer, ``idle`` between two parts of it, or
+            ``total``, the whole exchange.
+        timeout_s: seconds that it had.
+    """
+
+    def __init__(self, *, backend: str, phase: str, timeout_s: float) -> None:
+        super().__init__(
+            f"the {phase} time of {timeout_s:g} s is over; allow it more, or look at the server", backend=backend
+        )
+        self.phase = phase
+        self.timeout_s = timeout_s
 
 
 class BackendThrottledError(BackendError):

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from holdfast.ports.retrieval import Passage
+from holdfast.ports.trace import TraceContext
 
 __all__ = [
     "Citation",
     "Completion",
     "Deliver",
+    "FinishReason",
     "InferenceBackend",
     "Message",
     "Parameters",
@@ -26,6 +28,9 @@ __all__ = [
     "ResponseFormat",
     "Role",
     "StreamingBackend",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
     "Usage",
 ]
 
@@ -36,6 +41,8 @@ class Role(enum.StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    TOOL = "tool"
+    """What a tool that the assistant called gave back."""
 
 
 class ResponseFormat(enum.StrEnum):
@@ -45,12 +52,90 @@ class ResponseFormat(enum.StrEnum):
     JSON = "json"
 
 
+class ToolChoice(enum.StrEnum):
+    """Whether the answer may, must not or must be a call of tools."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+
+
+class FinishReason(enum.StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    """It was complete, or came to one of the texts at which it was to end."""
+    LENGTH = "length"
+    """It came to its upper bound, or to that of the model."""
+    TOOL_CALLS = "tool_calls"
+    """It calls tools, and waits for what they give back."""
+    FILTERED = "content_filter"
+    """The backend left the rest out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """Something that a model may ask its caller to do; Holdfast hands it on and calls nothing.
+
+    Args:
+        name: how the model calls it.
+        description: what it does, for the model.
+        json_schema: of its arguments, as JSON text.
+    """
+
+    name: str
+    description: str = ""
+    json_schema: str = "{}"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of it, which together are its size."""
+        return self.name, self.description, self.json_schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A model's wish to have a tool called.
+
+    Args:
+        call_id: tells it apart from the others of a conversation; the tool's answer names it.
+        name: of the tool.
+        arguments: as the model wrote them; meant to be a JSON object, and not checked.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of it, which together are its size."""
+        return self.call_id, self.name, self.arguments
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Args:
+        role: who speaks.
+        content: the text.
+        tool_calls: what the assistant asked for.
+        tool_call_id: which call it answers, where a tool speaks.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of it, which together are its size."""
+        if self.tool_call_id is None and not self.tool_calls:
+            return (self.content,)
+        called = (text for call in self.tool_calls for text in call.texts)
+        return self.content, self.tool_call_id or "", *called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +149,9 @@ class Parameters:
         seed: makes sampling repeatable where the backend can.
         stop: texts at which the answer ends.
         response_format: text, or JSON.
+        json_schema: what the JSON shall be like, as JSON text; a backend that cannot hold its answer to it gives JSON.
+        tools: what the answer may ask its caller to do.
+        tool_choice: whether it may, must not or must.
     """
 
     temperature: float | None = None
@@ -72,6 +160,9 @@ class Parameters:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     response_format: ResponseFormat = ResponseFormat.TEXT
+    json_schema: str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +196,9 @@ class Prompt:
         model: which of the backend's models; None for its own choice.
         parameters: how the answer shall be made.
         idempotency_key: the same for every attempt of one request, so that a backend can recognise a repeat.
+        trace: where the attempt stands in a trace, to be handed on to a backend of another process; None in none.
+        idempotent: whether asking twice does no harm; otherwise not even a connection that broke without an answer is
+            a reason to ask again.
     """
 
     messages: tuple[Message, ...]
@@ -112,6 +206,8 @@ class Prompt:
     model: str | None = None
     parameters: Parameters = Parameters()
     idempotency_key: str | None = None
+    trace: TraceContext | None = None
+    idempotent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +219,16 @@ class Completion:
         model: which model gave it.
         usage: tokens used.
         citations: what it rests on, in order of first use.
+        tool_calls: what the caller is asked to do, in order; the text may then be empty.
+        finish_reason: why it ended; None where the backend does not say.
     """
 
     text: str
     model: str
     usage: Usage = Usage()
     citations: tuple[Citation, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
 
 
 class InferenceBackend(Protocol):

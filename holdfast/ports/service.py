@@ -12,8 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from holdfast.ports.inference import Citation, Message, Parameters, Usage
+from holdfast.ports.inference import Citation, FinishReason, Message, Parameters, ToolCall, Usage
 from holdfast.ports.statistics import Health
+from holdfast.ports.trace import TraceContext
 
 __all__ = ["Disposition", "Priority", "Reply", "ReplyStream", "Request", "Service"]
 
@@ -51,7 +52,7 @@ class Request:
     """One question to the service.
 
     Args:
-        messages: the conversation; the last one is from the user.
+        messages: the conversation; the last one is from the user, or from a tool that was called.
         tenant: who pays for it; identical requests of two tenants are never shared.
         model: which model; None for the backend's own choice.
         parameters: how the answer shall be made.
@@ -64,6 +65,7 @@ class Request:
         no_cache: ask a backend even if the same request was answered just now, and share this answer with nobody.
         idempotency_key: handed to the backend with every attempt; None makes one for that call alone.
         request_id: the caller's name for it, repeated in the reply.
+        trace: where the caller stands in a trace, so that what follows is found there; None in none. Changes no answer.
     """
 
     messages: tuple[Message, ...]
@@ -78,6 +80,7 @@ class Request:
     no_cache: bool = False
     idempotency_key: str | None = None
     request_id: str | None = None
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,8 @@ class Reply:
         request_id: as in the request.
         persona: name of the persona that answered, or of the one that the session keeps after a command; None for none.
         marks: names of the validators that the answer did not pass, and that let it through with a mark.
+        tool_calls: what the caller is asked to do; the text may then be empty.
+        finish_reason: why the answer ended; None where the backend does not say.
     """
 
     text: str
@@ -114,6 +119,8 @@ class Reply:
     request_id: str | None
     persona: str | None = None
     marks: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
 
 
 class ReplyStream(Protocol):

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
-from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role
+from holdfast.ports.inference import (
+    Message,
+    Parameters,
+    ResponseFormat,
+    Role,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
 from holdfast.ports.service import Priority, Request
 
 QUESTION = (Message(role=Role.USER, content="Why is the sky blue?"),)
@@ -21,6 +29,9 @@ EVERYTHING = Parameters(
     stop=("\n\n", "END"),
     response_format=ResponseFormat.JSON,
 )
+TOOLS = (Tool(name="clock", description="Tells the time.", json_schema='{"type":"object"}'), Tool(name="dice"))
+CALLS = (ToolCall(call_id="c1", name="clock", arguments="{}"), ToolCall(call_id="c2", name="dice", arguments=""))
+EVERY_PARAMETER = replace(EVERYTHING, json_schema="{}", tools=TOOLS, tool_choice=ToolChoice.AUTO)
 
 # Never to be changed: a process of an older version must find the same key. A new encoding gets a new schema and new
 # lines here.
@@ -58,6 +69,29 @@ GOLDEN = [
         },
         "holdfast.deduplication.1;0:m0:td1e-07;4,1:user\ud800",
         "82b58dee273809d6b14e39511a2e03763f56100d9a7aca371d463ba829b53592",
+    ),
+    (
+        {
+            "tenant": "acme",
+            "model": None,
+            "messages": (
+                *QUESTION,
+                Message(role=Role.ASSISTANT, content="", tool_calls=CALLS),
+                Message(role=Role.TOOL, content="noon", tool_call_id="c1"),
+            ),
+            "parameters": Parameters(
+                response_format=ResponseFormat.JSON,
+                json_schema='{"a":1}',
+                tools=TOOLS,
+                tool_choice=ToolChoice.REQUIRED,
+            ),
+        },
+        (
+            'holdfast.deduplication.1;4:acmef4:jsonj7:{"a":1}'
+            'o0x2;5:clock15:Tells the time.17:{"type":"object"}4:dice0:2:{}c8:required'
+            "4,20:userWhy is the sky blue?9,0:assistantl0x2;2:c15:clock2:{}2:c24:dice0:4,4:toolnooni2:c1"
+        ),
+        "771b6002878e7268d18591eef63732baf2c4934d46b36371fad9ba56fa74b3f8",
     ),
 ]
 
@@ -105,6 +139,11 @@ def test_key_of_equal_requests_is_equal_and_hashes_equal() -> None:
         {"parameters": Parameters(seed=0)},
         {"parameters": Parameters(stop=("",))},
         {"parameters": Parameters(response_format=ResponseFormat.JSON)},
+        {"parameters": Parameters(json_schema="{}")},
+        {"parameters": Parameters(tools=TOOLS)},
+        {"parameters": Parameters(tool_choice=ToolChoice.NONE)},
+        {"messages": (replace(QUESTION[0], tool_calls=CALLS),)},
+        {"messages": (replace(QUESTION[0], tool_call_id=""),)},
     ],
     ids=str,
 )
@@ -114,17 +153,41 @@ def test_key_when_one_field_differs_is_another(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Parameters)])
 def test_key_depends_on_every_parameter_there_is(name: str) -> None:
-    without = replace(EVERYTHING, **{name: getattr(Parameters(), name)})
+    without = replace(EVERY_PARAMETER, **{name: getattr(Parameters(), name)})
 
-    assert key(parameters=without) != key(parameters=EVERYTHING)
+    assert key(parameters=without) != key(parameters=EVERY_PARAMETER)
 
 
-def test_key_covers_every_field_of_a_message() -> None:
-    assert {field.name for field in fields(Message)} == {"role", "content"}
+def _changed(value: Tool | ToolCall, name: str) -> Tool | ToolCall:
+    return replace(value, **{name: getattr(value, name) + "."})
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Tool)])
+def test_key_depends_on_everything_that_a_tool_says(name: str) -> None:
+    changed: Any = _changed(TOOLS[0], name)
+
+    assert key(parameters=Parameters(tools=(changed,))) != key(parameters=Parameters(tools=TOOLS[:1]))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ToolCall)])
+def test_key_depends_on_everything_that_a_call_of_a_tool_says(name: str) -> None:
+    changed: Any = _changed(CALLS[0], name)
+
+    assert key(messages=(replace(QUESTION[0], tool_calls=(changed,)),)) != key(
+        messages=(replace(QUESTION[0], tool_calls=CALLS[:1]),)
+    )
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Message)])
+def test_key_depends_on_every_field_of_a_message(name: str) -> None:
+    full = Message(role=Role.TOOL, content="noon", tool_calls=CALLS, tool_call_id="c1")
+    others: dict[str, Any] = {"role": Role.USER, "content": "one", "tool_calls": (), "tool_call_id": None}
+
+    assert key(messages=(replace(full, **{name: others[name]}),)) != key(messages=(full,))
 
 
 def test_key_covers_every_field_of_a_request_that_decides_its_answer() -> None:
-    undecisive = {"priority", "timeout_s", "no_cache", "idempotent", "idempotency_key", "request_id"}
+    undecisive = {"priority", "timeout_s", "no_cache", "idempotent", "idempotency_key", "request_id", "trace"}
     decisive = {"tenant", "model", "messages", "parameters", "persona", "session_id"}
 
     assert {field.name for field in fields(Request)} - undecisive == decisive

@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from holdfast.domain.door import MAX_TENANT_CHARS, check_request
 from holdfast.ports.errors import RequestError
-from holdfast.ports.inference import Message, Parameters, Role
+from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role, Tool, ToolCall, ToolChoice
 from holdfast.ports.service import Priority, Request
 
 QUESTION = Request(messages=(Message(role=Role.USER, content="why?"),))
@@ -129,3 +130,70 @@ def test_check_request_priority_that_is_none_is_a_value_error_naming_the_valid_o
         "priority: must be one of Priority.CRITICAL, Priority.HIGH, Priority.NORMAL, Priority.LOW, Priority.BULK, "
         f"not {priority!r}"
     )
+
+
+CLOCK = Tool(name="clock", json_schema='{"type": "object"}')
+CALLED = (
+    *QUESTION.messages,
+    Message(
+        role=Role.ASSISTANT, content="", tool_calls=(ToolCall(call_id="c1", name="clock", arguments='{"zone":"UTC"}'),)
+    ),
+    Message(role=Role.TOOL, content="noon", tool_call_id="c1"),
+)
+
+
+def test_check_request_that_ends_with_what_a_tool_gave_back_counts_all_that_was_said() -> None:
+    size_bytes = check_request(replace(QUESTION, messages=CALLED), max_bytes=100)
+
+    assert size_bytes == len("why?") + len("c1" + "clock" + '{"zone":"UTC"}') + len("noon" + "c1")
+
+
+def test_check_request_counts_tools_and_schema() -> None:
+    parameters = Parameters(tools=(CLOCK,), response_format=ResponseFormat.JSON, json_schema='{"a": 1}')
+
+    size_bytes = check_request(replace(QUESTION, parameters=parameters), max_bytes=100)
+
+    assert size_bytes == len("why?") + len("clock") + len('{"type": "object"}') + len('{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        (Parameters(json_schema="{}"), "json_schema: needs the response_format json"),
+        (Parameters(response_format=ResponseFormat.JSON, json_schema="{"), "json_schema: must be a JSON object"),
+        (Parameters(response_format=ResponseFormat.JSON, json_schema="[]"), "json_schema: must be a JSON object"),
+        (Parameters(response_format=ResponseFormat.JSON, json_schema="[" * 90_000), "json_schema: must be a JSON obj"),
+        (Parameters(tools=(Tool(name=""),)), "tools: each needs a name"),
+        (Parameters(tools=(CLOCK, CLOCK)), "tools: each needs a name of its own"),
+        (Parameters(tools=(Tool(name="dice", json_schema="7"),)), "tools: the json_schema of 'dice' must be"),
+        (Parameters(tool_choice=ToolChoice.AUTO), "tool_choice: needs tools"),
+    ],
+)
+def test_check_request_whose_form_of_answer_nobody_could_keep_is_refused(parameters: Parameters, problem: str) -> None:
+    with pytest.raises(RequestError, match=rf"parameters\.{problem}"):
+        check_request(replace(QUESTION, parameters=parameters), max_bytes=100_000)
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        (CALLED[1:], "one of them must be the user's"),
+        ((*CALLED[:-1], replace(CALLED[-1], tool_call_id=None)), "says with tool_call_id what it answers"),
+        ((replace(CALLED[0], tool_call_id="c1"),), "says with tool_call_id what it answers"),
+        ((replace(CALLED[0], tool_calls=CALLED[1].tool_calls),), "only the assistant's messages have tool_calls"),
+    ],
+)
+def test_check_request_with_calls_of_tools_where_none_can_be_is_refused(
+    messages: tuple[Message, ...], problem: str
+) -> None:
+    with pytest.raises(RequestError, match=f"messages: .*{problem}"):
+        check_request(replace(QUESTION, messages=messages), max_bytes=100)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"messages": CALLED}, {"messages": (*CALLED[:2], *QUESTION.messages)}, {"parameters": Parameters(tools=(CLOCK,))}],
+)
+def test_check_request_with_tools_in_a_session_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="session_id: a session keeps no calls of tools"):
+        check_request(replace(QUESTION, session_id="s", **changes), max_bytes=100)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.domain.token_estimate import DEFAULT_OUTPUT_TOKENS, estimate_prompt_tokens, estimate_tokens
-from holdfast.ports.inference import Message, Parameters, Prompt, Role
+from holdfast.ports.inference import Message, Parameters, Prompt, Role, Tool, ToolCall
 from holdfast.ports.retrieval import Passage
 from holdfast.ports.service import Request
 
@@ -84,3 +85,16 @@ def test_estimate_of_a_long_text_allocates_less_than_the_text(character: str) ->
         tracemalloc.stop()
 
     assert peak_bytes < 512 * 1024
+
+
+def test_estimate_counts_tools_and_their_calls() -> None:
+    call = ToolCall(call_id="c" * 40, name="n" * 40, arguments="a" * 40)
+    messages = (Message(role=Role.ASSISTANT, content="", tool_calls=(call,)), Message(role=Role.USER, content=""))
+    tool = Tool(name="n" * 40, description="d" * 40, json_schema="j" * 40)
+    plain = estimate_tokens(Request(messages=(replace(messages[0], tool_calls=()), messages[1])))
+
+    with_calls = estimate_tokens(Request(messages=messages))
+    with_tools = estimate_tokens(Request(messages=messages, parameters=Parameters(tools=(tool,))))
+
+    assert with_calls.input_tokens - plain.input_tokens == 30
+    assert with_tools.input_tokens - with_calls.input_tokens == 30

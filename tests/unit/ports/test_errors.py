@@ -15,6 +15,7 @@ from holdfast.ports.errors import (
     BackendProtocolError,
     BackendRequestError,
     BackendThrottledError,
+    BackendTimeoutError,
     BackendUnavailableError,
     BackpressureError,
     BatchChangedError,
@@ -34,6 +35,7 @@ from holdfast.ports.errors import (
     JournalWriteError,
     KeyFileError,
     MemoryCeilingError,
+    NoInstanceError,
     OutputError,
     OutputRejectedError,
     PoolExhaustedError,
@@ -87,6 +89,10 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     (
         MemoryCeilingError(needed_bytes=5, used_bytes=8, max_bytes=10, retry_after_s=2.0),
         "5 bytes do not fit: 8 of 10 are in use; send less at once; try again in 2 s",
+    ),
+    (
+        NoInstanceError(backends=("a", "b"), retry_after_s=1.0),
+        "no instance of 'a', 'b' is known; start one; try again in 1 s",
     ),
     (
         BufferFullError(items=2, size_bytes=9, item_bytes=2, max_bytes=10),
@@ -163,6 +169,10 @@ EXAMPLES: list[tuple[HoldfastError, str]] = [
     ),
     (BackendError("failed", backend="b"), "backend 'b': failed"),
     (BackendUnavailableError("not reachable", backend="b"), "backend 'b': not reachable"),
+    (
+        BackendTimeoutError(backend="b", phase="first byte", timeout_s=30.0),
+        "backend 'b': the first byte time of 30 s is over; allow it more, or look at the server",
+    ),
     (BackendThrottledError(backend="b"), "backend 'b': pushed back; wait before the next call"),
     (BackendThrottledError(backend="b", retry_after_s=7.0), "backend 'b': pushed back; wait 7 s"),
     (
