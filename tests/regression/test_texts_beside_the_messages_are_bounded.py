@@ -10,6 +10,7 @@ from holdfast.application.settings import Settings
 from holdfast.domain.door import check_request
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Parameters
+from holdfast.ports.trace import TraceContext
 from tests.fakes.service import Answering, ask, opened
 
 LONG = "é" * 50
@@ -22,6 +23,7 @@ LONG = "é" * 50
         ("persona", {"persona": LONG}),
         ("idempotency_key", {"idempotency_key": LONG}),
         ("request_id", {"request_id": LONG}),
+        ("trace", {"trace": TraceContext(trace_id="1" * 32, span_id="2" * 16, state=LONG)}),
         ("parameters.stop", {"parameters": Parameters(stop=("x", LONG))}),
     ],
 )

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holdfast.domain.prompt_assembly import assemble, retrieval_query
 from holdfast.ports.inference import Message, Parameters, Role
 from holdfast.ports.retrieval import Passage
 from holdfast.ports.service import Request
+from holdfast.ports.trace import TraceContext
 
 QUESTION = Message(role=Role.USER, content="Why?")
 REQUEST = Request(
@@ -46,6 +49,12 @@ def test_assemble_hands_on_model_parameters_and_key() -> None:
 
 def test_assemble_with_a_key_given_takes_it_in_place_of_the_requests() -> None:
     assert assemble(REQUEST, (), idempotency_key="given").idempotency_key == "given"
+
+
+def test_assemble_request_within_a_trace_hands_it_on() -> None:
+    trace = TraceContext(trace_id="1" * 32, span_id="2" * 16)
+
+    assert assemble(replace(REQUEST, trace=trace), ()).trace is trace
 
 
 def test_assemble_renders_passages_best_first_into_one_system_message() -> None:
