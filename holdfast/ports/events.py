@@ -20,6 +20,7 @@ __all__ = [
     "BreakerOpened",
     "BreakerRefused",
     "Deduplicated",
+    "DeregistrationFailed",
     "EnvelopeRefused",
     "Event",
     "EventSink",
@@ -30,6 +31,9 @@ __all__ = [
     "HedgeLaunched",
     "HedgeRefused",
     "HedgeWon",
+    "InstanceAppeared",
+    "InstanceRefused",
+    "InstanceVanished",
     "LeaseLeaked",
     "LimitChanged",
     "MemoryFreed",
@@ -47,6 +51,9 @@ __all__ = [
     "RateLimitPaused",
     "RateLimited",
     "RecordedEvent",
+    "RegistrationForgotten",
+    "RegistryLost",
+    "RegistryRejoined",
     "RequestAnswered",
     "RequestExpired",
     "RequestFailed",
@@ -516,6 +523,70 @@ class SharedStoreEmptied(Event):
     """The store that processes share lost what it held; this process tells it again what it knows."""
 
     store: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceAppeared(Event):
+    """A registry lists one more instance of a service, at the address `instance`; it gets requests from now on."""
+
+    service: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceVanished(Event):
+    """A registry lists that instance no more; it gets no more requests."""
+
+    service: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRefused(Event):
+    """A registry lists an instance that nothing can be made of; `error` is the name of the failure's type."""
+
+    service: str
+    instance: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryLost(Event):
+    """The registry does not answer `role`: ``registration`` or ``discovery`` of a service; what is known stays.
+
+    `error` is the name of the failure's type, and `is_refusal` says that somebody must act.
+    """
+
+    service: str
+    role: str
+    error: str
+    is_refusal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryRejoined(Event):
+    """The registry answers again, after `away_s` seconds."""
+
+    service: str
+    role: str
+    away_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationForgotten(Event):
+    """The registry does not know this instance any more, which registers again."""
+
+    service: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeregistrationFailed(Event):
+    """This instance could not say that it leaves, so that it is listed until its time to live is over."""
+
+    service: str
+    instance: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ __all__ = [
     "BreakerStatistics",
     "BufferStatistics",
     "DeduplicationStatistics",
+    "DiscoveryStatistics",
     "EventStatistics",
     "Health",
     "HedgeStatistics",
@@ -32,6 +33,8 @@ __all__ = [
     "PoolStatistics",
     "QueryStatistics",
     "RateLimitStatistics",
+    "RegistrationStatistics",
+    "RegistryStatistics",
     "RequestStatistics",
     "RetryBudgetStatistics",
     "ServiceState",
@@ -501,6 +504,52 @@ class QueryStatistics:
     failed: int
     cancelled: int
     reset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationStatistics:
+    """`called = calling + registered + refreshed + forgotten + deregistered + failed + cancelled`.
+
+    `listed` says that the registry lists this instance, as far as it knows. Of its calls, `registered` put it there,
+    `refreshed` kept it there, `forgotten` found that it was not known, and `deregistered` took it away; `failed` ones
+    did nothing that is known of.
+    """
+
+    service: str
+    instance: str
+    listed: bool
+    called: int
+    calling: int
+    registered: int
+    refreshed: int
+    forgotten: int
+    deregistered: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryStatistics:
+    """`appeared = instances + vanished`.
+
+    So many `instances` of the service are in use, and were seen to appear and to vanish; `crowded_out` are listed
+    beyond the bound and not used.
+    """
+
+    service: str
+    instances: int
+    appeared: int
+    vanished: int
+    crowded_out: int
+    query: QueryStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryStatistics:
+    """What the registry is used for: our own registration, None where there is none, and services that are followed."""
+
+    registration: RegistrationStatistics | None
+    discoveries: tuple[DiscoveryStatistics, ...]
 
 
 class ServiceState(enum.StrEnum):
