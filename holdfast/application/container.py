@@ -47,6 +47,7 @@ from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
 from holdfast.ports.session import SessionStore
 from holdfast.ports.shared_store import SharedStore
+from holdfast.ports.telemetry import Recorder
 from holdfast.ports.trip import TripPolicy
 
 __all__ = ["Backend", "Container", "Model", "SharedStores"]
@@ -161,6 +162,10 @@ def _event_sinks(log_events: bool) -> tuple[EventSink, ...]:  # noqa: FBT001 - c
     return (LoggingEventSink(),)
 
 
+def _recorders() -> tuple[Recorder, ...]:
+    return ()
+
+
 def _identity(settings: IdentitySettings) -> Identity:
     from holdfast.adapters.identity import (  # noqa: PLC0415 - as above
         Ed25519Verifier,
@@ -203,6 +208,7 @@ class Container(containers.DeclarativeContainer):
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
     shared_stores = providers.Factory(_open_shared_stores)
     event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
+    recorders = providers.Factory(_recorders)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     output_rules = providers.Factory(make_rules, settings.provided.validators)
     journal = providers.Factory(_open_journal)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -28,6 +28,7 @@ from holdfast.ports.errors import ClosedError, DeadlineExceededError
 from holdfast.ports.events import EventSink, RequestAnswered, RequestFailed, ServiceClosed, ServiceDraining
 from holdfast.ports.service import Reply, Request
 from holdfast.ports.statistics import LatencyStatistics, RequestStatistics, ServiceState
+from holdfast.ports.telemetry import Recorder
 
 __all__ = ["DoorConfig", "Reception", "Visit"]
 
@@ -90,24 +91,31 @@ class Reception:
         memory: what every request inside counts against.
         clock: monotonic time.
         events: told how each request ended, unless its caller went away, and of the end of the service.
+        recorder: follows each request, and what is told of it; None for nobody.
     """
 
     def __init__(
-        self, config: DoorConfig, *, memory: MemoryCeiling, clock: Clock, events: EventSink | None = None
+        self,
+        config: DoorConfig,
+        *,
+        memory: MemoryCeiling,
+        clock: Clock,
+        events: EventSink | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.state = ServiceState.READY
         self._config = config
         self._memory = memory
         self._clock = clock
         self._events = events
+        self._recorder = recorder
         self._meter = RequestMeter()
         self._latency = RecentLatency()
         self._inside: set[Visit] = set()
         self._empty: anyio.Event | None = None
         self._cut_short = 0
 
-    @contextmanager
-    def visit(self, request: Request) -> Generator[Visit]:
+    def visit(self, request: Request) -> AbstractContextManager[Visit]:
         """Let `request` in for the length of a ``with`` block, which is cancelled at its deadline.
 
         Raises:
@@ -116,6 +124,21 @@ class Reception:
             ClosedError: on entering, if the service takes no requests; on leaving, if draining cut the request short.
             DeadlineExceededError: on leaving, if its deadline passed.
         """
+        return self._visit(request) if self._recorder is None else self._follow(request, self._recorder)
+
+    @contextmanager
+    def _follow(self, request: Request, recorder: Recorder) -> Generator[Visit]:
+        record = recorder.begin_request(request)
+        try:
+            with self._visit(record.request) as visit:
+                yield visit
+        except BaseException as error:
+            record.end(reply=None, error=error)
+            raise
+        record.end(reply=visit.reply, error=visit.failure)
+
+    @contextmanager
+    def _visit(self, request: Request) -> Generator[Visit]:
         began_s = self._clock.monotonic_s()
         self._meter.begin(now_s=began_s)
         try:

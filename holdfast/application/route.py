@@ -3,11 +3,13 @@
 Responsibility: retry { hedge { breaker → rate limit → pool lease → attempt timeout → call } }, for calls that stream as
     well.
 Guarantees: no permit and no lease is held while a retry sleeps; each attempt, also the second one of a hedge, has a
-    permit, a reservation and a lease of its own; what is not idempotent is neither retried nor hedged.
+    permit, a reservation, a lease and a record of its own; what is not idempotent is neither retried nor hedged.
 Not responsible for: which backend is asked: see `holdfast.application.routing`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable
 
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.compose import compose
@@ -26,6 +28,7 @@ from holdfast.domain.token_estimate import estimate_prompt_tokens
 from holdfast.ports.errors import BackendThrottledError, RefusedError
 from holdfast.ports.inference import Completion, InferenceBackend, Prompt
 from holdfast.ports.statistics import BackendHealth
+from holdfast.ports.telemetry import Recorder
 
 __all__ = ["Route", "Tally"]
 
@@ -55,6 +58,7 @@ class Route:
         timeout: how long one attempt may take once it has a lease.
         stream_timeout: how long one that streams may keep its readers waiting.
         pool: where the backend's instances come from; whoever opened it closes it.
+        recorder: follows each attempt; None for nobody.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part
@@ -68,6 +72,7 @@ class Route:
         timeout: Timeout,
         stream_timeout: StreamTimeout,
         pool: AsyncResourcePool[InferenceBackend],
+        recorder: Recorder | None = None,
     ) -> None:
         self._retried = compose(retry, breaker)
         self._hedged = self._retried if hedge is None else compose(retry, hedge, breaker)
@@ -78,6 +83,7 @@ class Route:
         self._timeout = timeout
         self._stream_timeout = stream_timeout
         self._pool = pool
+        self._recorder = recorder
 
     @property
     def name(self) -> str:
@@ -109,11 +115,11 @@ class Route:
                 if metered is not None:
                     metered.begin()
                 try:
-                    if outlet is not None:
-                        return await stream_attempt(
-                            lease.resource, prompt, outlet, name=self.name, timeout=self._stream_timeout
-                        )
-                    return await self._timeout.call(lambda: lease.resource.complete(prompt), deadline=deadline)
+                    if self._recorder is None:
+                        return await self._put(lease.resource, prompt, outlet, deadline)
+                    return await self._put_and_follow(
+                        self._recorder, lease.resource, prompt, outlet, deadline, number=tally.attempts
+                    )
                 except RefusedError:  # its model could not be loaded, so nobody was asked
                     tally.attempts -= 1
                     raise
@@ -134,6 +140,32 @@ class Route:
 
         guard = self._breaker if not idempotent else self._hedged if outlet is None else self._retried
         return await guard.call(attempt, deadline=deadline)
+
+    def _put(
+        self, backend: InferenceBackend, prompt: Prompt, outlet: Outlet | None, deadline: Deadline
+    ) -> Awaitable[Completion]:
+        if outlet is not None:
+            return stream_attempt(backend, prompt, outlet, name=self.name, timeout=self._stream_timeout)
+        return self._timeout.call(lambda: backend.complete(prompt), deadline=deadline)
+
+    async def _put_and_follow(
+        self,
+        recorder: Recorder,
+        backend: InferenceBackend,
+        prompt: Prompt,
+        outlet: Outlet | None,
+        deadline: Deadline,
+        *,
+        number: int,
+    ) -> Completion:
+        record = recorder.begin_attempt(prompt, backend=self.name, number=number)
+        try:
+            completion = await self._put(backend, record.prompt, outlet, deadline)
+        except BaseException as error:
+            record.end(completion=None, error=error)
+            raise
+        record.end(completion=completion, error=None)
+        return completion
 
     def health(self) -> BackendHealth:
         """Return what retry budget, hedge, breaker, rate limit and pool count."""

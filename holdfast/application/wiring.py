@@ -25,6 +25,7 @@ from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.reception import DoorConfig, Reception
+from holdfast.application.recorders import Recorders
 from holdfast.application.route import Route
 from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import GuardSettings, Settings
@@ -61,6 +62,7 @@ from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
+from holdfast.ports.telemetry import Recorder
 
 __all__ = ["make_container", "open_container", "open_orchestrator"]
 
@@ -72,6 +74,7 @@ async def open_orchestrator(
     backends: Mapping[str, InferenceBackend] | None = None,
     models: Mapping[str, ModelLoader] | None = None,
     event_sinks: Sequence[EventSink] = (),
+    recorders: Sequence[Recorder] = (),
 ) -> AsyncGenerator[Orchestrator]:
     """Open everything that a request meets, and close it again in reverse order.
 
@@ -82,13 +85,14 @@ async def open_orchestrator(
         models: your own backends that have to be loaded first, by name, tried after `backends` and likewise in place of
             those in the settings. ``settings.models`` says how many of them are in memory at once.
         event_sinks: your own, told of every event besides those in the settings.
+        recorders: your own, which follow every request and attempt after those in the settings.
 
     Raises:
         ConfigurationError: a setting is wrong.
 
     Cancellation: on the way out, running requests are cancelled and every resource is closed.
     """
-    container = make_container(settings, backends=backends, models=models, event_sinks=event_sinks)
+    container = make_container(settings, backends=backends, models=models, event_sinks=event_sinks, recorders=recorders)
     async with open_container(container) as orchestrator:
         yield orchestrator
 
@@ -99,6 +103,7 @@ def make_container(
     backends: Mapping[str, InferenceBackend] | None = None,
     models: Mapping[str, ModelLoader] | None = None,
     event_sinks: Sequence[EventSink] = (),
+    recorders: Sequence[Recorder] = (),
 ) -> Container:
     """Return the container of which `open_orchestrator` opens one.
 
@@ -113,6 +118,9 @@ def make_container(
     if event_sinks:
         every = providers.Object((*container.event_sinks(), *event_sinks))
         container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
+    if recorders:
+        followers = providers.Object((*container.recorders(), *recorders))
+        container.recorders.override(followers)  # pyright: ignore[reportUnknownMemberType] - as above
     return container
 
 
@@ -176,7 +184,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             admission=admission,
             deduplicator=deduplicator,
             streams=streams,
-            reception=Reception(door, memory=memory, clock=clock, events=events),
+            reception=Reception(door, memory=memory, clock=clock, events=events, recorder=parts.recorder),
             personas=PersonaDesk(parts.book, events=events),
             sessions=sessions,
             memory=memory,
@@ -201,6 +209,8 @@ class _Parts:
         self.settings: Settings = container.settings()
         self.clock: Clock = container.clock()
         self.events: EventHub = container.events()
+        recorders: Sequence[Recorder] = container.recorders()
+        self.recorder = Recorders(recorders) if recorders else None
         self._container = container
         self._random: Callable[[], float] = container.random()
         self._backends: Mapping[str, Backend | Model] = container.backends()
@@ -282,6 +292,7 @@ class _Parts:
             timeout=Timeout(guard.attempt_timeout_s),
             stream_timeout=StreamTimeout(first_s=guard.attempt_timeout_s, idle_s=guard.stream_idle_timeout_s),
             pool=pool,
+            recorder=self.recorder,
         )
 
     def _breaker(self, name: str) -> CircuitBreaker:
