@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -113,12 +114,14 @@ class ConsulAgent:
 
     def put(self, key: str, value: str | bytes) -> None:
         """Write one key of the key-value store."""
-        status, said = self.request("PUT", f"/v1/kv/{key}", raw=value.encode() if isinstance(value, str) else value)
+        status, said = self.request(
+            "PUT", f"/v1/kv/{quote(key)}", raw=value.encode() if isinstance(value, str) else value
+        )
         assert (status, said) == (200, True), (status, said)
 
     def delete(self, key: str) -> None:
         """Remove one key of the key-value store, and those below it."""
-        status, said = self.request("DELETE", f"/v1/kv/{key}?recurse=true")
+        status, said = self.request("DELETE", f"/v1/kv/{quote(key)}?recurse=true")
         assert status == 200, (status, said)
 
     def empty(self) -> None:
