@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from holdfast.ports.search_terms import search_terms
 
 if TYPE_CHECKING:
+    from holdfast.ports.answer_record import AnswerRecord
+    from holdfast.ports.answer_store import AnswerClaim, AnswerStore, Busy, Told, Won
     from holdfast.ports.application import Application, Check, Diagnosis, SettingInForce
     from holdfast.ports.authentication import Disbelief
     from holdfast.ports.batch import (
@@ -253,6 +255,9 @@ __all__ = [
     "RESULTS_NAME",
     "SIGNATURE_BYTES",
     "AdmissionStatistics",
+    "AnswerClaim",
+    "AnswerRecord",
+    "AnswerStore",
     "AnsweredItem",
     "Application",
     "AttemptRecord",
@@ -290,6 +295,7 @@ __all__ = [
     "BreakerStatistics",
     "BufferFullError",
     "BufferStatistics",
+    "Busy",
     "Check",
     "Citation",
     "Claim",
@@ -461,6 +467,7 @@ __all__ = [
     "StreamStatistics",
     "StreamingBackend",
     "TenantLimitStatistics",
+    "Told",
     "Tool",
     "ToolCall",
     "ToolChoice",
@@ -478,11 +485,14 @@ __all__ = [
     "ValidatorFailed",
     "Verdict",
     "Verifier",
+    "Won",
     "read_json_answer",
     "search_terms",
 ]
 
 _MODULES: Final = {
+    "holdfast.ports.answer_record": ("AnswerRecord",),
+    "holdfast.ports.answer_store": ("AnswerClaim", "AnswerStore", "Busy", "Told", "Won"),
     "holdfast.ports.application": ("Application", "Check", "Diagnosis", "SettingInForce"),
     "holdfast.ports.authentication": ("Disbelief",),
     "holdfast.ports.batch": (

@@ -1,5 +1,6 @@
 """Ports kept in this process's memory: for tests, and where nothing needs to outlive the process."""
 
+from holdfast.adapters.memory.answers import MemoryAnswers
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
@@ -9,6 +10,7 @@ from holdfast.adapters.memory.trust import MemoryTrustList
 
 __all__ = [
     "FixedHostMemory",
+    "MemoryAnswers",
     "MemoryFiles",
     "MemoryJournal",
     "MemoryRetriever",

@@ -1,5 +1,6 @@
 """One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
 
+from holdfast.testing.contracts.answer_store import AnswerStoreContract
 from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
@@ -16,6 +17,7 @@ from holdfast.testing.contracts.session_store import SessionStoreContract
 from holdfast.testing.contracts.trip_policy import TripPolicyContract
 
 __all__ = [
+    "AnswerStoreContract",
     "ClockContract",
     "EventSinkContract",
     "FileWriterContract",
