@@ -20,6 +20,7 @@ from holdfast.domain.outcomes import Classifier, classify
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.ports.clock import Clock
+from holdfast.ports.errors import RefusedError
 from holdfast.ports.events import EventSink, RetryRefused, RetryScheduled
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
@@ -83,7 +84,8 @@ class Retry:
             deadline: a delay that would last until then or longer is refused; None never refuses one.
 
         Raises:
-            Exception: whatever the last attempt raised, with a note that tells how many were made and why no more.
+            Exception: whatever the last attempt raised, with a note that tells how many were made and why no more. A
+                refusal of our own, which says nothing about the peer, is such a note on the failure before it.
 
         Cancellation: passes through as it is, during an attempt as well as between two; nothing is left behind.
         """
@@ -91,15 +93,16 @@ class Retry:
         permit = None if self._budget is None else self._budget.begin()
         number = 1
         delay_s = slept_s = 0.0
+        failure: Exception | None = None  # the last one of the peer's
         try:
             while True:
                 try:
                     result = await work()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - raised below, unless another attempt follows
                     verdict = self._classify(error)
                     if permit is not None:
                         permit.settle(verdict.outcome)
-                    # Kept in no variable: with the traceback, this frame and the error would refer to each other.
+                    # Kept in no variable but `failure`, which is cleared: its traceback holds this frame.
                     decided_s = self._decide(
                         FailedAttempt(
                             number=number,
@@ -112,29 +115,32 @@ class Retry:
                         ),
                         deadline,
                     )
-                    if decided_s is None:
-                        raise
-                    if self._budget is not None and (permit := self._budget.try_spend()) is None:
-                        elapsed_s = self._clock.monotonic_s() - began_s
-                        self._give_up(error, number, elapsed_s, "budget", "the retry budget is spent")
-                        raise
-                    self._tell_scheduled(error, number, decided_s)
-                    await self._clock.sleep(decided_s)
-                    if permit is not None and not permit.try_begin():
-                        elapsed_s = self._clock.monotonic_s() - began_s
-                        words = "the retry budget is spent on others in flight"
-                        self._give_up(error, number, elapsed_s, "budget_in_flight", words)
-                        raise
+                    failure = _foremost(failure, error, number)
                 else:
                     if permit is not None:
                         permit.settle(Outcome.SUCCESS)
                         permit = None
                     return result
-                # Outside of the handler, so that the next attempt's error is not chained to this one.
+                # Outside of the handler, so that nothing that happens from here on is chained to this error.
+                if decided_s is None:
+                    break
+                if self._budget is not None and (permit := self._budget.try_spend()) is None:
+                    elapsed_s = self._clock.monotonic_s() - began_s
+                    self._give_up(failure, number, elapsed_s, "budget", "the retry budget is spent")
+                    break
+                self._tell_scheduled(failure, number, decided_s)
+                await self._clock.sleep(decided_s)
+                if permit is not None and not permit.try_begin():
+                    elapsed_s = self._clock.monotonic_s() - began_s
+                    words = "the retry budget is spent on others in flight"
+                    self._give_up(failure, number, elapsed_s, "budget_in_flight", words)
+                    break
                 number += 1
                 delay_s = decided_s
                 slept_s += decided_s
+            raise failure
         finally:
+            failure = None  # or this frame and the error's traceback would keep each other alive
             if permit is not None:  # cancelled, or settled already
                 permit.settle(None)
 
@@ -164,3 +170,11 @@ class Retry:
             self._events.emit(
                 RetryScheduled(backend=self._name, attempt=number, delay_s=delay_s, error=type(error).__name__)
             )
+
+
+def _foremost(failure: Exception | None, error: Exception, number: int) -> Exception:
+    """Return `error`, or the failure before it if `error` is a refusal of our own: that says nothing about the peer."""
+    if failure is None or not isinstance(error, RefusedError):
+        return error
+    failure.add_note(f"holdfast: attempt {number} was refused: {type(error).__name__}: {error}")
+    return failure

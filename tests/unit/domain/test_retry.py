@@ -119,11 +119,18 @@ async def test_call_when_attempts_run_out_does_not_chain_the_errors() -> None:
     assert caught.value.__context__ is None
 
 
-async def test_call_that_gave_up_leaves_no_reference_cycle() -> None:
+@pytest.mark.parametrize("then_refused", [False, True])
+async def test_call_that_gave_up_leaves_no_reference_cycle(then_refused: bool) -> None:
     class Failure(Exception):  # noqa: N818 - unlike the builtin ones, it can be referred to weakly
         pass
 
+    calls = 0
+
     async def fails() -> None:
+        nonlocal calls
+        calls += 1
+        if then_refused and calls == 2:
+            raise BreakerOpenError(breaker="b", retry_after_s=5.0)
         raise Failure
 
     last: list[weakref.ref[Failure]] = []
@@ -148,6 +155,21 @@ async def test_call_after_a_callers_mistake_is_not_retried_and_says_so() -> None
 
     assert len(work.called_at_s) == 1
     assert notes(mistake) == ["holdfast: 1 attempt in 0 s; no retry can help with this"]
+
+
+async def test_retry_that_is_refused_surfaces_the_failure_before_it() -> None:
+    failure = ConnectionResetError("by peer")
+    failure.__cause__ = cause = OSError("the link")
+    work = Script(failure, BreakerOpenError(breaker="b", retry_after_s=5.0))
+
+    with pytest.raises(ConnectionResetError) as caught:
+        await Retry(POLICY, clock=VirtualClock(), random=lambda: 0.5).call(work)
+
+    assert caught.value is failure
+    assert caught.value.__cause__ is cause
+    assert caught.value.__notes__ == [
+        f"holdfast: attempt 2 was refused: BreakerOpenError: {BreakerOpenError(breaker='b', retry_after_s=5.0)}"
+    ]
 
 
 async def test_call_refused_by_ourselves_is_not_retried() -> None:
