@@ -13,7 +13,7 @@ PINNED := --quiet --universal --generate-hashes --no-emit-index-url --no-emit-fi
 	--custom-compile-command "make lock"
 GROUND := holdfast/ports/*,holdfast/domain/*
 
-.PHONY: help setup run test test-oldest check lint format types contracts bench ratio coverage audit wheel build lock clean
+.PHONY: help setup servers run test test-oldest check lint format types contracts bench ratio coverage audit wheel build lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ setup: .venv/.set-up ## Make .venv with the pinned requirements and Holdfast its
 .uv/bin/uv: requirements/uv.txt
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target .uv --require-hashes -r $<
 	touch $@
+
+servers: ## Get the real servers that tests start, where there are none, into .servers/
+	scripts/get-redis .servers
+	scripts/get-consul .servers/consul
 
 # Exit code 1 means that some items failed, as the malformed ones are meant to.
 run: setup ## Answer examples/questions.jsonl from this repository's documents: make run RUN_ARGS=--retry-failed
@@ -84,7 +88,8 @@ build: setup ## Build wheel and source distribution into dist/
 lock: | $(UV) ## Compile the pinned requirements: make lock LOCK_ARGS=--upgrade
 	$(UV) pip compile $(PINNED) $(LOCK_ARGS) --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/uv.txt
+	echo python-consul==1.1.0 | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/python-consul.txt
 
 clean: ## Remove everything that these targets made, except results in out/
-	rm -rf .venv .venv-3.11 .uv .holdfast build dist .coverage* .*_cache .hypothesis
+	rm -rf .venv .venv-3.11 .uv .servers .holdfast build dist .coverage* .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PINNED_FILES = ("dev.txt", "uv.txt")
+PINNED_FILES = ("dev.txt", "python-consul.txt", "uv.txt")
 PIN = re.compile(
     r"^(?P<name>[\w.-]+)(?:\[[^]]+])?==(?P<version>[^ ;]+)(?: ; [^\\\n]*[^\\\s])?(?P<hashes>(?: \\\n    --hash=\S+)*)",
     re.MULTILINE,
