@@ -36,7 +36,7 @@ def python(tmp_path: Path) -> Path:
     uv, folder = _uv(), tmp_path / "venv"
     requirements = ROOT / "requirements" / "python-consul.txt"
     subprocess.run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, folder], check=True)
-    sync = [uv, "pip", "sync", "--quiet", "--python", folder, "--require-hashes", requirements]
+    sync: list[str | Path] = [uv, "pip", "sync", "--quiet", "--python", folder, "--require-hashes", requirements]
     synced = subprocess.run(sync, capture_output=True, text=True, timeout=100, check=False)
     if synced.returncode != 0:
         _unavailable(f"python-consul cannot be installed: {synced.stderr.strip()}")
@@ -50,7 +50,7 @@ def python(tmp_path: Path) -> Path:
 def test_client_is_the_same_with_python_consul(python: Path) -> None:
     server_program("consul")  # or there would be nothing to ask
     environment = {**os.environ, "HOLDFAST_TEST_CONSUL_DRIVER": "python-consul"}
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["tests/integration/test_consul_client.py"]
 
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
