@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig, LoadSignal, load_signal
     from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
     from holdfast.domain.authentication_config import AuthenticationConfig
+    from holdfast.domain.backoff import Backoff
+    from holdfast.domain.blocking_query import BlockingQuery, QueryConfig, QueryListener
     from holdfast.domain.breaker_registry import BreakerRegistry
     from holdfast.domain.buffer import BufferConfig, BufferSnapshot, MemorySafeBuffer, OverflowPolicy, text_size_bytes
     from holdfast.domain.channel import Channel, ChannelTable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from holdfast.domain.deadline import Deadline
     from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
     from holdfast.domain.deduplicator import DeduplicationConfig, Deduplicator, Shared
+    from holdfast.domain.discovery import Discovery, DiscoveryConfig, InstanceListener
     from holdfast.domain.envelope import Direction, Envelope, SealedEnvelope, seal
     from holdfast.domain.envelope_gate import EnvelopeGate
     from holdfast.domain.event_hub import EventConfig, EventHub
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from holdfast.domain.quality_gate import Approved, QualityGate, Repair
     from holdfast.domain.rate_limit import RateLimit, RateLimitConfig, RateLimitCounts, Reservation
     from holdfast.domain.rate_trip_policy import RateTripPolicy
+    from holdfast.domain.registration import Registration, RegistrationConfig
     from holdfast.domain.replay import ReplayCache
     from holdfast.domain.required_fields import RequiredFields
     from holdfast.domain.result_window import Cached
@@ -89,6 +93,8 @@ __all__ = [
     "Approved",
     "AsyncResourcePool",
     "AuthenticationConfig",
+    "Backoff",
+    "BlockingQuery",
     "BreakerConfig",
     "BreakerMode",
     "BreakerRegistry",
@@ -110,6 +116,8 @@ __all__ = [
     "DeduplicationKey",
     "Deduplicator",
     "Direction",
+    "Discovery",
+    "DiscoveryConfig",
     "Envelope",
     "EnvelopeGate",
     "Err",
@@ -124,6 +132,7 @@ __all__ = [
     "HostGuardConfig",
     "InProgress",
     "Initiator",
+    "InstanceListener",
     "Jitter",
     "Judgement",
     "Lease",
@@ -148,10 +157,14 @@ __all__ = [
     "Proof",
     "Purpose",
     "QualityGate",
+    "QueryConfig",
+    "QueryListener",
     "RateLimit",
     "RateLimitConfig",
     "RateLimitCounts",
     "RateTripPolicy",
+    "Registration",
+    "RegistrationConfig",
     "Repair",
     "ReplayCache",
     "RequiredFields",
@@ -211,6 +224,8 @@ _MODULES: Final = {
     "holdfast.domain.adaptive_limit": ("AdaptiveLimit", "AdaptiveLimitConfig", "LoadSignal", "load_signal"),
     "holdfast.domain.admission": ("AdmissionConfig", "AdmissionQueue"),
     "holdfast.domain.authentication_config": ("AuthenticationConfig",),
+    "holdfast.domain.backoff": ("Backoff",),
+    "holdfast.domain.blocking_query": ("BlockingQuery", "QueryConfig", "QueryListener"),
     "holdfast.domain.breaker_registry": ("BreakerRegistry",),
     "holdfast.domain.buffer": (
         "BufferConfig",
@@ -227,6 +242,7 @@ _MODULES: Final = {
     "holdfast.domain.deadline": ("Deadline",),
     "holdfast.domain.deduplication_key": ("DeduplicationKey", "opts_out"),
     "holdfast.domain.deduplicator": ("DeduplicationConfig", "Deduplicator", "Shared"),
+    "holdfast.domain.discovery": ("Discovery", "DiscoveryConfig", "InstanceListener"),
     "holdfast.domain.envelope": ("Direction", "Envelope", "SealedEnvelope", "seal"),
     "holdfast.domain.envelope_gate": ("EnvelopeGate",),
     "holdfast.domain.event_hub": ("EventConfig", "EventHub"),
@@ -247,6 +263,7 @@ _MODULES: Final = {
     "holdfast.domain.quality_gate": ("Approved", "QualityGate", "Repair"),
     "holdfast.domain.rate_limit": ("RateLimit", "RateLimitConfig", "RateLimitCounts", "Reservation"),
     "holdfast.domain.rate_trip_policy": ("RateTripPolicy",),
+    "holdfast.domain.registration": ("Registration", "RegistrationConfig"),
     "holdfast.domain.replay": ("ReplayCache",),
     "holdfast.domain.required_fields": ("RequiredFields",),
     "holdfast.domain.result_window": ("Cached",),

@@ -7,8 +7,7 @@ Guarantees: on average no more questions than the rate, beyond one burst, whatev
     begins and once when it ends; nothing that is raised by asking ends the following.
 Not responsible for: what is asked: see `holdfast.ports.registry` and `holdfast.ports.parameters`.
 Sources: the client rules at https://developer.hashicorp.com/consul/api-docs/features/blocking ("Implementation
-    Details": an index that goes backwards, that is not above zero, and the rate limit); equal jitter as in "Exponential
-    Backoff And Jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
+    Details": an index that goes backwards, that is not above zero, and the rate limit).
 
 A question with the index of the last answer waits until there is a newer one; a question with index 0 waits for
 nothing, and follows upon each failure.
@@ -21,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
+from holdfast.domain.backoff import Backoff
 from holdfast.domain.gcra import Gcra
 from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require_at_least, require_not_below, require_positive
@@ -35,8 +35,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 _WAIT_ADDED: Final = 1 / 16
 """Consul adds up to so much of the wait to it, so that those who wait do not all wake at once."""
-_MOST_DOUBLINGS: Final = 32
-"""From here on every pause is the longest one; more would overflow a float some day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +134,14 @@ class BlockingQuery(Generic[T]):
         self._ask = ask
         self._config = config
         self._clock = clock
-        self._random = random
         self._timeout = Timeout(config.timeout_s)
         self._rate = Gcra(
             per_s=config.max_per_s, burst=float(config.burst), max_debt_s=math.inf, now_s=clock.monotonic_s()
         )
         self._index = 0
         self._content: tuple[T] | None = None
-        self._failed_in_row = 0
-        self._backoff_s = 0.0
+        self._backoff = Backoff(config.first_backoff_s, config.max_backoff_s, random=random)
+        self._pause_after_failure_s = 0.0
         self._lost_at_s: float | None = None
         self._asked = self._asking = self._changed = self._unchanged = self._failed = self._reset = 0
 
@@ -172,7 +169,7 @@ class BlockingQuery(Generic[T]):
 
     def _pause_s(self) -> float:
         # A pause is a length and not a moment, so that a clock that is set back makes none longer.
-        return max(self._backoff_s, self._rate.wait_s(1.0, self._clock.monotonic_s()))
+        return max(self._pause_after_failure_s, self._rate.wait_s(1.0, self._clock.monotonic_s()))
 
     async def _ask_once(self, listener: QueryListener[T]) -> None:
         now_s = self._clock.monotonic_s()
@@ -192,18 +189,14 @@ class BlockingQuery(Generic[T]):
     def _fail(self, error: Exception, listener: QueryListener[T]) -> None:
         self._failed += 1
         self._index = 0  # or an index that is refused, being absurd, would be refused for ever
-        config = self._config
-        doublings = _MOST_DOUBLINGS if isinstance(error, StoreRefusedError) else self._failed_in_row
-        longest_s = min(config.max_backoff_s, math.ldexp(config.first_backoff_s, min(doublings, _MOST_DOUBLINGS)))
-        self._backoff_s = longest_s * (0.5 + 0.5 * self._random())
-        self._failed_in_row += 1
+        self._pause_after_failure_s = self._backoff.fail(at_once=isinstance(error, StoreRefusedError))
         if self._lost_at_s is None:
             self._lost_at_s = self._clock.monotonic_s()
             listener.lost(error)
 
     def _answer(self, index: int | None, content: T, listener: QueryListener[T]) -> None:
-        self._failed_in_row = 0
-        self._backoff_s = 0.0
+        self._backoff.succeed()
+        self._pause_after_failure_s = 0.0
         self._index = self._following(index)
         is_new = self._content is None or self._content[0] != content
         self._content = (content,)

@@ -1,5 +1,6 @@
 """Files on the local disk, replaced as a whole."""
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
+from holdfast.adapters.files.registry import FileRegistry
 
-__all__ = ["AtomicFileWriter"]
+__all__ = ["AtomicFileWriter", "FileRegistry"]

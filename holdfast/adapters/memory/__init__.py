@@ -4,6 +4,7 @@ from holdfast.adapters.memory.answers import MemoryAnswers
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
+from holdfast.adapters.memory.registry import MemoryRegistry
 from holdfast.adapters.memory.retriever import MemoryRetriever
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.memory.trust import MemoryTrustList
@@ -13,6 +14,7 @@ __all__ = [
     "MemoryAnswers",
     "MemoryFiles",
     "MemoryJournal",
+    "MemoryRegistry",
     "MemoryRetriever",
     "MemorySessions",
     "MemoryTrustList",
