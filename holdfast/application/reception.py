@@ -112,7 +112,8 @@ class Reception:
         self._meter = RequestMeter()
         self._latency = RecentLatency()
         self._inside: set[Visit] = set()
-        self._empty: anyio.Event | None = None
+        self._is_shut = False
+        self._empty = anyio.Event()
         self._cut_short = 0
 
     def visit(self, request: Request) -> AbstractContextManager[Visit]:
@@ -166,18 +167,30 @@ class Reception:
         """Return how long the last requests that were answered took."""
         return self._latency.statistics()
 
+    def retire(self, timeout_s: float) -> None:
+        """Say that the service is ready no more, so that nobody new is sent here; who comes all the same is let in.
+
+        Args:
+            timeout_s: how long `drain` is going to wait, to be told.
+        """
+        if self.state is ServiceState.READY:
+            self.state = ServiceState.DRAINING
+            if self._events is not None:
+                self._events.emit(ServiceDraining(running=len(self._inside), timeout_s=timeout_s))
+
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        self._is_shut = True
+        if not self._inside:
+            self._empty.set()
+
     async def drain(self, timeout_s: float) -> None:
         """Let nobody in, wait `timeout_s` seconds for those inside, then cancel them and wait until they are gone.
 
         Cancellation: stops waiting; nobody is let in any more.
         """
-        if self._empty is None:
-            self.state = ServiceState.DRAINING
-            self._empty = anyio.Event()
-            if not self._inside:
-                self._empty.set()
-            if self._events is not None:
-                self._events.emit(ServiceDraining(running=len(self._inside), timeout_s=timeout_s))
+        self.retire(timeout_s)
+        self.shut()
         with anyio.move_on_after(timeout_s):
             await self._empty.wait()
         for visit in self._inside:
@@ -193,7 +206,7 @@ class Reception:
                 self._events.emit(ServiceClosed(cancelled=self._cut_short))
 
     def _let_in(self, request: Request) -> Visit:
-        if self.state is not ServiceState.READY:
+        if self._is_shut:
             raise ClosedError(_NAME)
         size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
         timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
@@ -209,7 +222,7 @@ class Reception:
 
     def _depart(self, visit: Visit) -> None:
         self._inside.discard(visit)
-        if self._empty is not None and not self._inside:
+        if self._is_shut and not self._inside:
             self._empty.set()
 
     def _count_answered(self, visit: Visit, began_s: float) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+import anyio
+
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.compose import compose
 from holdfast.domain.deadline import Deadline
@@ -84,6 +86,8 @@ class Route:
         self._stream_timeout = stream_timeout
         self._pool = pool
         self._recorder = recorder
+        self._in_use = 0
+        self._unused: anyio.Event | None = None
 
     @property
     def name(self) -> str:
@@ -139,7 +143,19 @@ class Route:
             return completion
 
         guard = self._breaker if not idempotent else self._hedged if outlet is None else self._retried
-        return await guard.call(attempt, deadline=deadline)
+        self._in_use += 1
+        try:
+            return await guard.call(attempt, deadline=deadline)
+        finally:
+            self._in_use -= 1
+            if self._unused is not None and not self._in_use:
+                self._unused.set()
+
+    async def wait_unused(self) -> None:
+        """Return once nobody waits for its answer; for whoever has taken it out of use."""
+        self._unused = anyio.Event()
+        if self._in_use:
+            await self._unused.wait()
 
     def _put(
         self, backend: InferenceBackend, prompt: Prompt, outlet: Outlet | None, deadline: Deadline

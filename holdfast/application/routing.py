@@ -1,10 +1,10 @@
 """Which backend answers.
 
 Responsibility: the order in which routes are tried for each request, and the fallback from one to the next, for calls
-    that stream as well.
+    that stream as well; the routes themselves may come and go.
 Guarantees: a caller's mistake is raised at once and tried nowhere else, and so is a failure once a piece of a stream
     has gone out, or a request that is not idempotent has been put to a backend; when every route fails, the last real
-    failure surfaces, with a note for each of the others.
+    failure surfaces, with a note for each of the others; a route that was removed is asked for nothing new.
 Not responsible for: what stands around the calls of one backend: see `holdfast.application.route`; the deadline, which
     the door enforces, and admission.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Final
 
 from holdfast.application.route import Route, Tally
 from holdfast.domain.cancellation import is_cancellation
@@ -22,13 +23,16 @@ from holdfast.domain.outcomes import classify
 from holdfast.domain.route_choice import RouteChoice, RoutingStrategy
 from holdfast.domain.route_load import Journey
 from holdfast.domain.stream_outlet import Outlet
-from holdfast.ports.errors import BackendRequestError, RefusedError, RequestError
+from holdfast.ports.errors import BackendRequestError, NoInstanceError, RefusedError, RequestError
 from holdfast.ports.events import EventSink, FellBack, RouteChosen
 from holdfast.ports.inference import Completion, Prompt
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import BackendHealth
 
 __all__ = ["FallbackRouter", "Routed"]
+
+_RETRY_AFTER_S: Final = 1.0
+"""A registry is asked so often at most on average, so that nothing is known before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +54,9 @@ class FallbackRouter:
     """Tries the routes in turn until one answers.
 
     Args:
-        routes: at least one, the preferred one first.
-        choice: in which order they are tried for each request; of the same names.
+        routes: those that stay.
+        choice: in which order they are tried for each request; of the same names, and those of the backends that are
+            discovered.
         events: told each time that a backend is put first, and that another one is tried.
     """
 
@@ -82,6 +87,7 @@ class FallbackRouter:
             BackendRequestError: the backend found the request itself wrong; no other backend was asked.
             StreamInterruptedError: the backend failed after something had gone out; no other backend was asked.
             SlowReaderError: the stream was ended because nobody read on.
+            NoInstanceError: every backend is discovered, and no instance is known.
             Exception: the last failure of a backend, or the last refusal if none was even asked; its notes tell what
                 the other backends said.
 
@@ -93,11 +99,13 @@ class FallbackRouter:
         journey = self._choice.depart()
         with nullcontext() if journey is None else _charging(journey, deadline):
             for name in self._order(key):
+                route = self._routes.get(name)
+                if route is None:
+                    continue  # it vanished while others were asked
                 if failures:
                     self._tell_fall_back(*failures[-1], name)
                 if journey is not None:
                     journey.turn_to(name)
-                route = self._routes[name]
                 try:
                     completion = await route.complete(
                         prompt, deadline=deadline, tally=tally, idempotent=idempotent, outlet=outlet
@@ -111,22 +119,35 @@ class FallbackRouter:
                         break
                 else:
                     return Routed(completion=completion, route=route, attempts=tally.attempts)
+            if not failures:
+                raise NoInstanceError(backends=self._choice.discovered, retry_after_s=_RETRY_AFTER_S)
             try:
                 raise _foremost(failures)
             finally:
                 failures.clear()  # or this frame and the errors' tracebacks would keep each other alive
+
+    def add(self, backend: str, route: Route) -> None:
+        """Let `route`, to an instance of `backend`, take requests from now on."""
+        self._routes[route.name] = route
+        self._choice.add(backend, route.name)
+
+    def remove(self, backend: str, route: Route) -> None:
+        """Let `route` take no new requests; nothing happens if it takes none already."""
+        if self._routes.get(route.name) is route:
+            del self._routes[route.name]
+            self._choice.remove(backend, route.name)
 
     def health(self) -> tuple[BackendHealth, ...]:
         """Return what each backend's mechanisms count, in the order of the settings."""
         loads = self._choice.loads
         return tuple(
             replace(health, latency_s=loads[health.name].cost_s()) if loads else health
-            for health in (route.health() for route in self._routes.values())
+            for health in (self._routes[name].health() for name in self._choice.names)
         )
 
     def _order(self, key: str) -> Sequence[str]:
         order = self._choice.order(key)
-        if self._events is not None and self._choice.strategy is not RoutingStrategy.ORDERED:
+        if order and self._events is not None and self._choice.strategy is not RoutingStrategy.ORDERED:
             self._events.emit(RouteChosen(backend=order[0], strategy=self._choice.strategy.value))
         return order
 

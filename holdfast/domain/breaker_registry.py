@@ -1,7 +1,8 @@
 """One breaker for each name, and no more names than fit.
 
 Responsibility: give everyone who calls the same peer the same breaker.
-Guarantees: never more than `max_breakers`; a breaker is dropped only while it is closed and no call is in flight.
+Guarantees: never more than `max_breakers`; a breaker is dropped only while it is closed and no call is in flight, or
+    when it is said that its peer is gone.
 Not responsible for: making the names: a name that comes from a request is bounded here, not made sensible.
 """
 
@@ -57,6 +58,13 @@ class BreakerRegistry:
             breaker = self._breakers[name] = self._make(name)
         self._breakers.move_to_end(name)
         return breaker
+
+    def forget(self, name: str) -> None:
+        """Drop the breaker called `name`, in whatever state it is, because its peer is gone for good.
+
+        An open one would never make room: it closes only by calls, which nobody makes any more.
+        """
+        self._breakers.pop(name, None)
 
     def statistics(self) -> tuple[BreakerStatistics, ...]:
         """Return what each breaker counts, the least recently used one first."""

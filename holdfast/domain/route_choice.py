@@ -1,9 +1,9 @@
 """Which backend is tried first, and which ones after it.
 
 Responsibility: put the backends in an order for each request.
-Guarantees: every backend is in each order once; one that weighs nothing comes after all that weigh something; the same
-    key gives the same order in every process, and adding a backend moves only the keys that it takes over; nothing
-    awaits.
+Guarantees: every backend is in each order once, or every instance of it where these come and go; one that weighs
+    nothing comes after all that weigh something; the same key gives the same order in every process, and adding a
+    backend, or an instance of one, moves only the keys that it takes over; nothing awaits.
 Not responsible for: trying them in that order, and whether a backend is well: an open breaker is passed over by falling
     back (`holdfast.application.routing`).
 Sources: weighted choice without replacement: P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir",
@@ -103,6 +103,9 @@ class RouteChoice:
     Args:
         backends: their names, in the order of the settings; at least one.
         config: see `RoutingConfig`.
+        discovered: those of them whose instances come and go; they have none at first. Instances share the weight of
+            their backend, and which of them comes first is chance, or the key's choice where routing is sticky; fastest
+            chooses among the instances of all backends.
         clock: monotonic time.
         random: returns a number in [0, 1).
 
@@ -111,7 +114,7 @@ class RouteChoice:
 
     Attributes:
         strategy: as configured.
-        loads: of each backend, by its name; empty unless the strategy goes by them.
+        loads: of each backend or instance, by its name; empty unless the strategy goes by them.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -128,32 +131,56 @@ class RouteChoice:
         backends: Sequence[str],
         config: RoutingConfig = RoutingConfig(),
         *,
+        discovered: Collection[str] = (),
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
         check_weights(config, backends)
         self.strategy = config.strategy
+        self.loads: dict[str, RouteLoad] = {}
         self._backends = tuple(backends)
+        self._discovered = frozenset(discovered)
+        self._names: dict[str, tuple[str, ...]] = dict.fromkeys(backends, ())
         self._weights = {name: config.weights.get(name, 1.0) for name in backends}
+        self._ewma_decay_s = config.ewma_decay_s
         self._clock = clock
         self._random = random
-        self.loads: Mapping[str, RouteLoad] = (
-            {name: RouteLoad(config.ewma_decay_s, clock) for name in backends}
-            if config.strategy is RoutingStrategy.FASTEST
-            else {}
-        )
+        for name in backends:
+            if name not in self._discovered:
+                self.add(name, name)
+
+    @property
+    def discovered(self) -> tuple[str, ...]:
+        """The backends whose instances come and go."""
+        return tuple(name for name in self._backends if name in self._discovered)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What there is now: backends and instances, in the order of the settings."""
+        return [name for names in self._names.values() for name in names]
+
+    def add(self, backend: str, instance: str) -> None:
+        """Let `instance`, whose name is that of no other, be in every order from now on."""
+        self._names[backend] = (*self._names[backend], instance)
+        if self.strategy is RoutingStrategy.FASTEST:
+            self.loads[instance] = RouteLoad(self._ewma_decay_s, self._clock)
+
+    def remove(self, backend: str, instance: str) -> None:
+        """Let `instance` be in no order any more; requests that asked it are counted out as they end."""
+        self._names[backend] = tuple(name for name in self._names[backend] if name != instance)
+        self.loads.pop(instance, None)
 
     def order(self, key: str) -> Sequence[str]:
-        """Return the backends in the order in which they are to be tried for one request.
+        """Return the backends, or their instances, in the order in which they are to be tried for one request.
 
         Args:
-            key: what shall always find the same backend; only sticky reads it.
+            key: what shall always find the same one; only sticky reads it.
 
-        Complexity: O(n log n) in the backends; O(1) for ordered.
+        Complexity: O(n log n) in the backends and instances; O(1) for ordered ones none of which are discovered.
         """
         match self.strategy:
             case RoutingStrategy.ORDERED:
-                return self._backends
+                return self._instances_of(self._backends, lambda _: self._random())
             case RoutingStrategy.WEIGHTED:
                 return self._by_weight(lambda _: self._random())
             case RoutingStrategy.STICKY:
@@ -165,7 +192,7 @@ class RouteChoice:
 
     def depart(self) -> Journey | None:
         """Return what measures one request on its way; None where nothing is measured."""
-        return Journey(self.loads, self._clock) if self.loads else None
+        return Journey(self.loads, self._clock) if self.strategy is RoutingStrategy.FASTEST else None
 
     def _by_weight(self, chance: Callable[[str], float]) -> Sequence[str]:
         # A race: each backend arrives after a time that is exponential with its weight as the rate. It is first with a
@@ -174,22 +201,31 @@ class RouteChoice:
             name: -math.log(1.0 - chance(name)) / weight if weight else math.inf
             for name, weight in self._weights.items()
         }
-        return sorted(arrivals, key=arrivals.__getitem__)
+        return self._instances_of(sorted(arrivals, key=arrivals.__getitem__), chance)
+
+    def _instances_of(self, backends: Sequence[str], chance: Callable[[str], float]) -> Sequence[str]:
+        """Return `backends` with their instances in their places."""
+        if not self._discovered:
+            return backends
+        # Drawn apart from the race of the backends, so that an instance more or less moves no key to another backend.
+        return [name for backend in backends for name in sorted(self._names[backend], key=chance)]
 
     def _by_load(self) -> Sequence[str]:
         values = {name: load.value() for name, load in self.loads.items()}
+        if not values:
+            return ()
         by_load = sorted(values, key=values.__getitem__)
-        first = min(self._two_by_chance(), key=values.__getitem__)
+        first = min(self._two_by_chance(tuple(values)), key=values.__getitem__)
         by_load.remove(first)
         return [first, *by_load]
 
-    def _two_by_chance(self) -> Sequence[str]:
-        count = len(self._backends)
+    def _two_by_chance(self, names: Sequence[str]) -> Sequence[str]:
+        count = len(names)
         one = int(self._random() * count)
         if count == 1:
-            return self._backends
+            return names
         other = int(self._random() * (count - 1))
-        return self._backends[one], self._backends[other + (other >= one)]
+        return names[one], names[other + (other >= one)]
 
 
 def _hash_ratio(key: str, name: str) -> float:
