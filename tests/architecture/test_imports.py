@@ -29,6 +29,9 @@ ALLOWED = {
 }
 """Packages for each layer; an adapter may also use those of the extra that carries its name."""
 
+EXTRAS_OF_FOLDERS = {"http": "openai"}
+"""Folders of adapters whose extra carries another name."""
+
 OUTSIDE_WORLD = {
     *("asyncio", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "selectors"),
     *("shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time", "urllib"),
@@ -68,7 +71,8 @@ def test_packages_that_each_folder_imports_are_those_it_may(
     extras = _packages_of_extras(project)
     found: list[str] = []
     for module in modules:
-        own = set[str]().union(*(extras.get(part, set[str]()) for part in module.name.split(".")[2:]))
+        folders = module.name.split(".")[2:]
+        own = set[str]().union(*(extras.get(EXTRAS_OF_FOLDERS.get(part, part), set[str]()) for part in folders))
         allowed = ALLOWED[module.layer] | (own if module.layer == "adapters" else set[str]())
         foreign = _outside_imports(graph, module.name) - sys.stdlib_module_names - allowed
         found += [f"{module.name} imports {name}" for name in sorted(foreign)]

@@ -1,0 +1,130 @@
+"""HTTP by aiohttp, on asyncio.
+
+Responsibility: `Transport` on the faster of the two drivers.
+Guarantees: those of `Transport`; nothing that aiohttp itself would raise comes out.
+Not responsible for: trio, which aiohttp does not run on: see `holdfast.adapters.inference.http.httpx_transport`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from types import SimpleNamespace
+from typing import Final
+
+import aiohttp
+
+from holdfast.adapters.inference.http.config import HttpConfig
+from holdfast.adapters.inference.http.transport import (
+    BrokenConnectionError,
+    Incoming,
+    MalformedAnswerError,
+    SlowConnectError,
+    Transport,
+    UnreachableError,
+)
+
+__all__ = ["AiohttpTransport"]
+
+_READ_BYTES: Final = 64 * 1024
+"""What is read ahead of a reader who does not keep up; aiohttp's own default."""
+
+
+class AiohttpTransport:
+    """Connections to one server. Make it on a running asyncio loop.
+
+    Args:
+        base_url: what paths are appended to.
+        config: how long connecting may take, and how long a connection is kept.
+    """
+
+    def __init__(self, base_url: str, config: HttpConfig) -> None:
+        self._base_url = base_url
+        self._config = config
+        self._keeping = self._session(force_close=False)
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def post(self, path: str, *, headers: Mapping[str, str], body: bytes, fresh: bool) -> Incoming:
+        """Send a request and return the answer as soon as its head has come, as `Transport` says."""
+        if not fresh:
+            session = self._keeping
+        elif self._fresh is None:
+            session = self._fresh = self._session(force_close=True)
+        else:
+            session = self._fresh
+        seen = SimpleNamespace(reused=False)
+        with _translated(seen):
+            response = await session.post(
+                self._base_url + path, data=body, headers=headers, allow_redirects=False, trace_request_ctx=seen
+            )
+        return _AiohttpIncoming(response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for session in (self._keeping, self._fresh):
+            if session is not None:
+                await session.close()
+
+    def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
+        # The pool in front of it bounds how many connections there are.
+        connector = (
+            aiohttp.TCPConnector(limit=0, force_close=True)
+            if force_close
+            else aiohttp.TCPConnector(limit=0, keepalive_timeout=self._config.keep_alive_s)
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._config.connect_timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=_READ_BYTES,
+            trace_configs=[tracing],
+        )
+
+
+class _AiohttpIncoming:
+    """An answer that aiohttp reads."""
+
+    __slots__ = ("_response", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of that name."""
+        return self._response.headers.get(name)
+
+    async def read(self) -> bytes:
+        """Return the next part of the body."""
+        with _translated(None):
+            return await self._response.content.readany()
+
+    async def aclose(self) -> None:
+        """Keep or close the connection; at its end, aiohttp has kept it already."""
+        self._response.close()
+
+
+async def _note_reuse(_: aiohttp.ClientSession, seen: SimpleNamespace, __: object) -> None:
+    seen.trace_request_ctx.reused = True
+
+
+@contextlib.contextmanager
+def _translated(seen: SimpleNamespace | None) -> Generator[None]:
+    """Say in our own errors what aiohttp raises; `seen` is None once an answer has begun."""
+    try:
+        yield
+    except aiohttp.ServerTimeoutError as error:
+        raise SlowConnectError("no connection in time") from error
+    except aiohttp.ClientConnectorError as error:
+        raise UnreachableError(f"no connection: {error.os_error.strerror or type(error).__name__}") from error
+    except aiohttp.ClientResponseError as error:
+        raise MalformedAnswerError("what came is no HTTP") from error
+    except (aiohttp.ClientError, OSError) as error:
+        is_stale = seen is not None and bool(seen.reused)
+        raise BrokenConnectionError("the connection broke", is_stale=is_stale) from error
+
+
+_: type[Transport] = AiohttpTransport

@@ -1,0 +1,159 @@
+"""A backend that is reached over HTTP.
+
+Responsibility: `StreamingBackend` for any server whose dialect is known.
+Guarantees: an answer is whole or an error: bad JSON, no answer in it, or a stream without its end is never a success;
+    what is delivered is delivered as it comes; a cancelled call closes its connection, also before the first piece.
+Not responsible for: what the server is asked: see the dialects; connections: see
+    `holdfast.adapters.inference.http.client`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from holdfast.adapters.inference.http.client import Exchange, HttpClient
+from holdfast.adapters.inference.http.dialect import Dialect, PushedBackError, UnintelligibleError
+from holdfast.adapters.inference.http.reading import object_from
+from holdfast.adapters.inference.http.server_sent_events import EventReader, OversizedEventError
+from holdfast.ports.errors import BackendProtocolError, BackendThrottledError
+from holdfast.ports.inference import Completion, Deliver, Prompt, StreamingBackend
+
+__all__ = ["HttpBackend"]
+
+_JSON: Final = "application/json"
+_EVENTS: Final = "text/event-stream"
+_MAX_KEY_CHARS: Final = 255
+"""The longest idempotency key that is sent as it is."""
+
+
+class HttpBackend:
+    """Asks one server; any number of calls at once.
+
+    Args:
+        client: the server; whoever made it closes it.
+        dialect: how it is asked.
+        api_key: proves who asks; None sends none.
+    """
+
+    def __init__(self, client: HttpClient, dialect: Dialect, *, api_key: str | None = None) -> None:
+        self._client = client
+        self._dialect = dialect
+        self._headers = {
+            "content-type": _JSON,
+            "accept-encoding": "identity",
+            "user-agent": "holdfast",
+            **dialect.headers(api_key),
+        }
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        """Return the whole answer.
+
+        Raises:
+            BackendError: as `HttpClient.post` says; `BackendProtocolError` also if it is no answer, or too long.
+
+        Cancellation: closes the connection.
+        """
+        async with self._client.post(
+            self._dialect.path,
+            headers=self._headers_of(prompt, accept=_JSON),
+            body=self._body(prompt, streams=False),
+            idempotent=prompt.idempotent,
+        ) as exchange:
+            return await self._read(exchange, prompt)
+
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        """Hand the answer to `deliver` as it comes, and return the whole of it.
+
+        A server that knows no better answers in one piece.
+
+        Raises:
+            BackendError: as `complete`; `BackendProtocolError` also if the end of the stream is missing.
+            Exception: whatever `deliver` raises.
+
+        Cancellation: closes the connection, also while it waits in `deliver`.
+        """
+        async with self._client.post(
+            self._dialect.path,
+            headers=self._headers_of(prompt, accept=_EVENTS),
+            body=self._body(prompt, streams=True),
+            idempotent=prompt.idempotent,
+        ) as exchange:
+            if exchange.media_type == _JSON:
+                completion = await self._read(exchange, prompt)
+                await deliver(completion.text)
+                return completion
+            return await self._listen(exchange, prompt, deliver)
+
+    async def _listen(self, exchange: Exchange, prompt: Prompt, deliver: Deliver) -> Completion:
+        self._require(exchange, _EVENTS)
+        config = self._client.config
+        events = EventReader(max_bytes=config.max_line_bytes)
+        listening = self._dialect.listen(prompt)
+        stream_bytes = 0
+        while not listening.is_complete:
+            part = await exchange.read()
+            stream_bytes += len(part)
+            if not part:
+                raise self._unintelligible("its stream ended without its end")
+            if stream_bytes > config.max_stream_bytes:
+                raise self._unintelligible(
+                    f"its stream is longer than http.max_stream_bytes, {config.max_stream_bytes}"
+                )
+            with self._understood():
+                text = "".join([listening.take(event) for event in events.feed(part)])
+            if listening.size_bytes > config.max_reply_bytes:
+                raise self._unintelligible(f"its answer is longer than http.max_reply_bytes, {config.max_reply_bytes}")
+            if text:
+                await deliver(text)
+        with self._understood():
+            completion = listening.completion()
+        await exchange.linger()
+        return completion
+
+    async def _read(self, exchange: Exchange, prompt: Prompt) -> Completion:
+        self._require(exchange, _JSON)
+        body = await exchange.read_all(max_bytes=self._client.config.max_reply_bytes)
+        with self._understood():
+            return self._dialect.read(object_from(body), prompt)
+
+    @contextmanager
+    def _understood(self) -> Generator[None]:
+        try:
+            yield
+        except (UnintelligibleError, OversizedEventError) as error:
+            raise self._unintelligible(f"its answer cannot be understood: {error}") from error
+        except PushedBackError as error:
+            raise BackendThrottledError(backend=self._client.name) from error
+
+    def _require(self, exchange: Exchange, media_type: str) -> None:
+        if exchange.media_type != media_type:
+            raise self._unintelligible(f"it does not answer with {media_type}")
+
+    def _unintelligible(self, message: str) -> BackendProtocolError:
+        return BackendProtocolError(message, backend=self._client.name)
+
+    def _headers_of(self, prompt: Prompt, *, accept: str) -> Mapping[str, str]:
+        headers = {**self._headers, "accept": accept}
+        if prompt.idempotency_key is not None:
+            headers["idempotency-key"] = _header_value(prompt.idempotency_key)
+        if prompt.trace is not None:
+            headers |= prompt.trace.headers()
+        return headers
+
+    def _body(self, prompt: Prompt, *, streams: bool) -> bytes:
+        # ASCII, because half of a surrogate pair can be written in no other way.
+        return json.dumps(self._dialect.body(prompt, streams=streams), separators=(",", ":")).encode("ascii")
+
+
+def _header_value(key: str) -> str:
+    """Return `key`, or what stands for it where a header cannot hold it."""
+    if key.isascii() and key.isprintable() and len(key) <= _MAX_KEY_CHARS:
+        return key
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_: type[StreamingBackend] = HttpBackend
