@@ -86,7 +86,7 @@ build: setup ## Build wheel and source distribution into dist/
 	$(BIN)/hatchling build
 
 lock: | $(UV) ## Compile the pinned requirements: make lock LOCK_ARGS=--upgrade
-	$(UV) pip compile $(PINNED) $(LOCK_ARGS) --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile $(PINNED) $(LOCK_ARGS) --extra all --group dev pyproject.toml -o requirements/dev.txt
 	echo uv | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/uv.txt
 	echo python-consul==1.1.0 | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/python-consul.txt
 

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.architecture.source import Module
+from tests.architecture.test_dependencies import UNLOCKED
 
 ALLOWED = {
     "": set[str](),
@@ -27,7 +28,10 @@ ALLOWED = {
     "adapters": {"anyio"},
     "testing": {"anyio", "pytest", "trio"},
 }
-"""Packages for each layer; an adapter may also use those of the extra that carries its name."""
+"""Packages for each layer; an adapter may also use those of its extra."""
+
+FOLDERS = {"claude": "claude_agent", "llama": "llama_cpp"}
+"""The adapter of each extra that is not called like its folder."""
 
 EXTRAS_OF_FOLDERS = {"http": "openai"}
 """Folders of adapters whose extra carries another name."""
@@ -53,10 +57,10 @@ def _outside_imports(graph: grimp.ImportGraph, module: str) -> set[str]:
 
 
 def _packages_of_extras(project: dict[str, Any]) -> dict[str, set[str]]:
-    """Return the importable packages that each extra brings."""
+    """Return the importable packages that each extra brings, by the folder of its adapter."""
     installed = packages_distributions()
     return {
-        extra: {
+        FOLDERS.get(extra, extra): {
             package
             for package, distributions in installed.items()
             if {Requirement(line).name for line in lines} & set(distributions)
@@ -193,20 +197,26 @@ except (ImportError, SystemExit) as error:
     print(error)
 """
 
-PROGRAMS = {"cli": "from holdfast.__main__ import main; main()"}
-"""Driving adapters are not imported by users but started."""
+STATEMENTS = {
+    "cli": "from holdfast.__main__ import main; main()",
+    "llama_cpp": "from holdfast.adapters.inference.llama_cpp import require_llama_cpp; require_llama_cpp()",
+}
+"""What needs the driver, where it is not the import: the program is started, and models are loaded late."""
 
 
 def test_adapter_without_its_extra_says_which_one_to_install(root: Path, project: dict[str, Any]) -> None:
-    extras = _packages_of_extras(project)
-    adapters = {path.name for path in (root / "holdfast" / "adapters").iterdir()} & set(extras)
+    packages = _packages_of_extras(project)
+    extras = {FOLDERS.get(extra, extra): extra for extra in project["project"]["optional-dependencies"]}
+    adapters = {
+        path.name: ".".join(path.relative_to(root).parts)
+        for path in (root / "holdfast" / "adapters").rglob("*")
+        if path.name in extras
+    }
     silent = [
         name
-        for name in sorted(adapters)
-        if f"holdfast[{name}]"
-        not in _run(
-            _WITHOUT.format(refused=extras[name], statement=PROGRAMS.get(name, f"import holdfast.adapters.{name}"))
-        ).stdout
+        for name, module in sorted(adapters.items())
+        if f"holdfast[{extras[name]}]"
+        not in _run(_WITHOUT.format(refused=packages[name], statement=STATEMENTS.get(name, f"import {module}"))).stdout
     ]
 
     assert adapters
@@ -218,5 +228,5 @@ def test_extras_are_those_of_adapters_and_all_of_them(root: Path, project: dict[
     folders = {path.name for path in (root / "holdfast" / "adapters").rglob("*") if path.is_dir()}
     [everything] = extras.pop("all")
 
-    assert Requirement(everything).extras == set(extras)
-    assert set(extras) - {"testing"} <= folders
+    assert Requirement(everything).extras == set(extras) - set(UNLOCKED)
+    assert {FOLDERS.get(extra, extra) for extra in extras} - {"testing"} <= folders
