@@ -189,6 +189,7 @@ if TYPE_CHECKING:
     from holdfast.ports.model import HostMemory, ModelLoader
     from holdfast.ports.outcome import Outcome, Verdict
     from holdfast.ports.output import MAX_CHECKED_CHARS, MAX_JSON_DEPTH, OutputValidator, read_json_answer
+    from holdfast.ports.parameters import ParameterStore
     from holdfast.ports.registry import ServiceInstance, ServiceRegistry
     from holdfast.ports.resource import ResourceProvider
     from holdfast.ports.retrieval import Passage, Retriever
@@ -374,6 +375,7 @@ __all__ = [
     "OutputValidator",
     "OverloadBegan",
     "OverloadEnded",
+    "ParameterStore",
     "Parameters",
     "Passage",
     "PersonaChosen",
@@ -668,6 +670,7 @@ _MODULES: Final = {
     "holdfast.ports.model": ("HostMemory", "ModelLoader"),
     "holdfast.ports.outcome": ("Outcome", "Verdict"),
     "holdfast.ports.output": ("MAX_CHECKED_CHARS", "MAX_JSON_DEPTH", "OutputValidator", "read_json_answer"),
+    "holdfast.ports.parameters": ("ParameterStore",),
     "holdfast.ports.registry": ("ServiceInstance", "ServiceRegistry"),
     "holdfast.ports.resource": ("ResourceProvider",),
     "holdfast.ports.retrieval": ("Passage", "Retriever"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -122,6 +123,16 @@ class ConsulAgent:
     def delete(self, key: str) -> None:
         """Remove one key of the key-value store, and those below it."""
         status, said = self.request("DELETE", f"/v1/kv/{quote(key)}?recurse=true")
+        assert status == 200, (status, said)
+
+    def replace(self, prefix: str, keys: Mapping[str, str]) -> None:
+        """Write these keys in place of all that begin with `prefix`, so that nobody sees some without the others."""
+        changes: list[dict[str, object]] = [{"Verb": "delete-tree", "Key": prefix}]
+        changes += [
+            {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}
+            for key, value in keys.items()
+        ]
+        status, said = self.request("PUT", "/v1/txn", [{"KV": change} for change in changes])
         assert status == 200, (status, said)
 
     def empty(self) -> None:

@@ -129,6 +129,15 @@ class ConsulClient:
         options = _waiting(index, wait_s)
         return await self._ask(lambda driver: driver.kv.get(prefix, recurse=True, **options), wait_s)
 
+    async def require_readable(self, key: str) -> None:
+        """Raise if the token may not read `key`, there or not.
+
+        Of what a token may not read, `keys` and `healthy` tell nothing: there seems to be less.
+
+        Errors and cancellation: as of `keys`.
+        """
+        await self._ask(lambda driver: driver.http.get(_status_or_absent, f"/v1/kv/{key}"), 0.0)
+
     async def healthy(self, service: str, *, index: int = 0, wait_s: float = 0.0) -> tuple[str, Entries]:
         """Return the index as it was sent, and every instance of the service whose checks all pass.
 
@@ -299,6 +308,12 @@ def _refusal(answer: Answered) -> StoreUnavailableError | StoreRefusedError | _U
 def _status(response: Response) -> None:
     if response.code != 200:
         raise Answered(response.code, response.body)
+
+
+def _status_or_absent(response: Response) -> tuple[str, object]:
+    if response.code != 404:
+        _status(response)
+    return "0", []
 
 
 def _entries(index: str, found: object) -> Entries:

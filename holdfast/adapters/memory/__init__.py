@@ -4,6 +4,7 @@ from holdfast.adapters.memory.answers import MemoryAnswers
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
+from holdfast.adapters.memory.parameters import MemoryParameters
 from holdfast.adapters.memory.registry import MemoryRegistry
 from holdfast.adapters.memory.retriever import MemoryRetriever
 from holdfast.adapters.memory.sessions import MemorySessions
@@ -14,6 +15,7 @@ __all__ = [
     "MemoryAnswers",
     "MemoryFiles",
     "MemoryJournal",
+    "MemoryParameters",
     "MemoryRegistry",
     "MemoryRetriever",
     "MemorySessions",

@@ -10,6 +10,7 @@ from holdfast.testing.contracts.inference_backend import InferenceBackendContrac
 from holdfast.testing.contracts.journal import JournalContract
 from holdfast.testing.contracts.model_loader import ModelLoaderContract
 from holdfast.testing.contracts.output import OutputValidatorContract
+from holdfast.testing.contracts.parameters import ParameterStoreContract
 from holdfast.testing.contracts.registry import ServiceRegistryContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
@@ -27,6 +28,7 @@ __all__ = [
     "JournalContract",
     "ModelLoaderContract",
     "OutputValidatorContract",
+    "ParameterStoreContract",
     "ResourceProviderContract",
     "RetrieverContract",
     "RetryStrategyContract",
