@@ -5,6 +5,7 @@ from holdfast.application.authenticated_service import AuthenticatedService, Ide
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.container import Backend, Container, Model
+from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.open_authenticated import open_authenticated_container, open_authenticated_service
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.program import Program
@@ -39,6 +40,7 @@ __all__ = [
     "BatchRunner",
     "Container",
     "ExtractiveSettings",
+    "GatewaySettings",
     "GuardSettings",
     "Identity",
     "IdentitySettings",

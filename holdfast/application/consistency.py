@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from holdfast.application.gateway_settings import is_loopback
 from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
 from holdfast.domain.door import MAX_TENANT_CHARS
 from holdfast.domain.memory_ceiling import charge_bytes
@@ -52,6 +53,7 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         f"that",
         path="identity.max_message_bytes",
     )
+    _check_gateway(settings)
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:
@@ -116,6 +118,22 @@ def _check_memory(settings: Settings) -> None:
         f"in memory of sessions.max_total_bytes, {sessions.max_total_bytes}; raise one, lower the other, or set "
         f"sessions.database",
         path="max_memory_bytes",
+    )
+
+
+def _check_gateway(settings: Settings) -> None:
+    gateway = settings.gateway
+    require(
+        is_loopback(gateway.host) or bool(gateway.api_keys) or gateway.api_keys_file is not None,
+        f"{gateway.host!r} can be reached from other machines, and nobody needs a key; set gateway.api_keys or "
+        f"gateway.api_keys_file, or listen on 127.0.0.1",
+        path="gateway.host",
+    )
+    require(
+        gateway.max_body_bytes is None or gateway.max_body_bytes >= settings.max_request_bytes,
+        f"{gateway.max_body_bytes} bytes have no room for a request of max_request_bytes, "
+        f"{settings.max_request_bytes}; raise this or lower that",
+        path="gateway.max_body_bytes",
     )
 
 

@@ -19,10 +19,12 @@ from holdfast.application.batch import BatchRunner
 from holdfast.application.consistency import check_consistency
 from holdfast.application.container import Container
 from holdfast.application.diagnosis import diagnose
+from holdfast.application.gateway_settings import gateway_options
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings
 from holdfast.application.wiring import open_container
 from holdfast.ports.application import Application, Diagnosis
+from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Service
 
@@ -69,6 +71,17 @@ class Program:
     async def batch_summary(self, folder: Path) -> BatchSummary:
         """Return the batch kept in `folder` in numbers."""
         return await self._container.journal(folder / JOURNAL_NAME).summary()
+
+    def gateway_options(self) -> GatewayOptions:
+        """Return how the gateway is to be served.
+
+        Raises:
+            ConfigurationError: a key is wrong, or the file of keys is.
+        """
+        settings = self._loaded.settings
+        return gateway_options(
+            settings.gateway, max_request_bytes=settings.max_request_bytes, personas=settings.personas
+        )
 
     async def diagnose(self) -> Diagnosis:
         """Return settings, checks and free memory."""

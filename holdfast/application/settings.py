@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from holdfast.application.batch_config import BatchConfig
+from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.section import Section
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
@@ -186,6 +187,7 @@ class Settings(Section):
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
             persona names checks every answer; default none.
         identity: who the service is to those who prove who they are; None, the default, for no such service.
+        gateway: how ``holdfast serve`` listens, and whom it lets in.
         batch: how files of requests are run.
         events: how much of what was decided is remembered.
         log_events: log each event too, by the logger ``holdfast.events`` of the standard library, which needs a level
@@ -213,6 +215,7 @@ class Settings(Section):
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})
     identity: IdentitySettings | None = None
+    gateway: GatewaySettings = GatewaySettings()
     batch: BatchConfig = BatchConfig()
     events: EventConfig = EventConfig()
     log_events: bool = False

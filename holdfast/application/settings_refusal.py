@@ -13,7 +13,7 @@ import re
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
@@ -26,6 +26,10 @@ from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.ports.errors import ConfigurationError
 
 __all__ = ["nearest_name", "refusal", "told_source"]
+
+
+_SECRETS: Final = {"api_key", "api_keys"}
+"""Sections and settings whose values are never shown."""
 
 
 def refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> ConfigurationError:
@@ -70,7 +74,8 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
         message = "is missing, and has no default"
     else:
-        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+        shown = "" if _SECRETS & set(parts) else f", not {problem['input']!r}"
+        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{shown}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
 
 

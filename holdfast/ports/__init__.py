@@ -144,6 +144,7 @@ if TYPE_CHECKING:
         ValidatorFailed,
     )
     from holdfast.ports.files import FileWriter
+    from holdfast.ports.gateway import ApiKey, GatewayOptions, GatewayServer
     from holdfast.ports.identity import (
         SIGNATURE_BYTES,
         Signer,
@@ -260,6 +261,7 @@ __all__ = [
     "AnswerRecord",
     "AnswerStore",
     "AnsweredItem",
+    "ApiKey",
     "Application",
     "AttemptRecord",
     "AttemptTimeoutError",
@@ -329,6 +331,8 @@ __all__ = [
     "Fingerprints",
     "FinishReason",
     "FlightAbandoned",
+    "GatewayOptions",
+    "GatewayServer",
     "HandshakeCompleted",
     "HandshakeRefused",
     "Health",
@@ -625,6 +629,7 @@ _MODULES: Final = {
         "ValidatorFailed",
     ),
     "holdfast.ports.files": ("FileWriter",),
+    "holdfast.ports.gateway": ("ApiKey", "GatewayOptions", "GatewayServer"),
     "holdfast.ports.identity": (
         "SIGNATURE_BYTES",
         "Signer",

@@ -1,6 +1,6 @@
 """The whole program, as a command line or another host sees it.
 
-Responsibility: open a service, open a batch, look at one, and say how things are.
+Responsibility: open a service, open a batch, look at one, say how the gateway is served, and how things are.
 Guarantees: nothing is opened before it is asked for; every value is frozen.
 Not responsible for: answering requests: see `holdfast.ports.service`; running batches: see `holdfast.ports.batch`.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.ports.batch import Batch
+from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Service
 
@@ -75,6 +76,10 @@ class Application(Protocol):
 
     async def batch_summary(self, folder: Path) -> BatchSummary:
         """Return the batch kept in `folder` in numbers; all 0 when there is none."""
+        ...
+
+    def gateway_options(self) -> GatewayOptions:
+        """Return how the gateway is to be served."""
         ...
 
     async def diagnose(self) -> Diagnosis:

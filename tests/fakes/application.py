@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from holdfast.ports.application import Application, Diagnosis
 from holdfast.ports.batch import Batch, BatchPhase, BatchProgress, BatchReport, BatchStatus, StopSignal
+from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import BatchSummary, FailureKind, Fingerprints, RolledBack
 from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
@@ -136,12 +137,14 @@ class FakeApplication:
         service: FakeService | None = None,
         kept: BatchSummary | None = None,
         diagnosis: Diagnosis | None = None,
+        gateway: GatewayOptions | None = None,
         notice: str | None = None,
     ) -> None:
         self._batch = batch
         self._service = service
         self._kept = kept
         self._diagnosis = diagnosis
+        self._gateway = gateway or GatewayOptions()
         self._notice = notice
         self.arguments: list[Mapping[str, Any]] = []
         self.folders: list[Path] = []
@@ -157,6 +160,9 @@ class FakeApplication:
         self.open += 1
         yield self._service
         self.open -= 1
+
+    def gateway_options(self) -> GatewayOptions:
+        return self._gateway
 
     @asynccontextmanager
     async def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AsyncGenerator[FakeBatch]:

@@ -28,6 +28,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "identity.max_message_bytes",
         "max_request_bytes",
     ),
+    ({"gateway": {"host": "0.0.0.0"}}, "gateway.host", "gateway.api_keys"),
+    ({"gateway": {"host": "example.org"}}, "gateway.host", "gateway.api_keys_file"),
+    ({"gateway": {"max_body_bytes": 1000}}, "gateway.max_body_bytes", "max_request_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},

@@ -1,0 +1,40 @@
+"""``holdfast serve``.
+
+Responsibility: run the gateway until a signal, and say where it listens.
+Guarantees: the first SIGINT or SIGTERM drains it and ends with `ExitCode.COMPLETE`; the second ends at once.
+Not responsible for: serving: see `holdfast.ports.gateway`.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from holdfast.adapters.cli.stop_signals import stop_signal
+from holdfast.adapters.cli.streams import one_line, write_err
+from holdfast.ports.application import Application
+from holdfast.ports.gateway import GatewayServer
+
+__all__ = ["run_gateway"]
+
+
+def run_gateway(application: Application, serve: GatewayServer) -> None:
+    """Serve until a signal, then drain.
+
+    Raises:
+        HoldfastError: as `Application.open_service` and `GatewayServer`; may come in an exception group.
+    """
+
+    async def run() -> None:
+        options = application.gateway_options()
+        async with stop_signal(_show_stopping) as stop, application.open_service() as service:
+            await serve(service, options, stop=stop, on_listening=_show_listening)
+
+    anyio.run(run)
+
+
+def _show_listening(address: str) -> None:
+    write_err(f"holdfast: listening on {one_line(address)}\n")
+
+
+def _show_stopping() -> None:
+    write_err("holdfast: stopping; requests that run may finish. Once more to stop at once.\n")

@@ -1,0 +1,90 @@
+"""Answering conversations.
+
+Responsibility: one request, from its headers and body to its answer.
+Guarantees: the request ends when its client leaves, streamed or not.
+Not responsible for: who the client is, and paths: see `holdfast.adapters.gateway.router`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from fastapi import Request as HttpRequest
+from fastapi import Response
+
+from holdfast.adapters.gateway.answers import Answer, outcome_headers
+from holdfast.adapters.gateway.body_reading import BodyBounds, ClientGoneError, RefusedRequestError, read_json
+from holdfast.adapters.gateway.chat_body import ChatBody, ChosenModel, parse_body
+from holdfast.adapters.gateway.client_presence import while_connected
+from holdfast.adapters.gateway.event_stream import StreamedAnswer
+from holdfast.adapters.gateway.json_text import json_response
+from holdfast.adapters.gateway.refusals import bad_request
+from holdfast.adapters.gateway.request_headers import RequestHeaders
+from holdfast.ports.service import Reply, Request, Service
+
+__all__ = ["Chat"]
+
+
+class Chat:
+    """Answers conversations.
+
+    Args:
+        service: what answers.
+        bounds: of a body.
+    """
+
+    def __init__(self, service: Service, bounds: BodyBounds) -> None:
+        self._service = service
+        self._bounds = bounds
+
+    async def answer(self, http: HttpRequest, tenant: str) -> Response:
+        """Return the answer to the conversation in `http`, whole or to be streamed.
+
+        Raises:
+            RefusedRequestError: a header or the body is wrong.
+            ClientGoneError: the client left.
+            HoldfastError: as `Service.submit`; a stream tells of it when it is sent.
+        """
+        headers = RequestHeaders.of(http.headers)
+        body = parse_body(ChatBody, await read_json(http, self._bounds))
+        request = _request(body, headers, tenant)
+        answer = Answer(answer_id=f"chatcmpl-{secrets.token_hex(12)}", created_s=int(time.time()), model=body.model)
+        if body.stream:
+            with_usage = body.stream_options is not None and body.stream_options.include_usage
+            return StreamedAnswer(self._service, request, answer, with_usage=with_usage)
+        reply = await self._submit(http, request)
+        told = {**outcome_headers(reply), "x-request-id": request.request_id or answer.answer_id}
+        return json_response(answer.whole(reply), headers=told)
+
+    async def _submit(self, http: HttpRequest, request: Request) -> Reply:
+        replies: list[Reply] = []
+
+        async def ask() -> None:
+            replies.append(await self._service.submit(request))
+
+        await while_connected(http.receive, ask)
+        if not replies:
+            raise ClientGoneError
+        return replies[0]
+
+
+def _request(body: ChatBody, headers: RequestHeaders, tenant: str) -> Request:
+    chosen = ChosenModel.of(body.model)
+    if chosen.persona is not None and headers.persona not in {None, chosen.persona}:
+        message = "x-holdfast-persona: is another persona than that of model; name one of them"
+        raise RefusedRequestError(bad_request(message, param="x-holdfast-persona", code="invalid_header"))
+    return Request(
+        messages=tuple(message.message for message in body.messages),
+        tenant=tenant,
+        model=chosen.model,
+        parameters=body.parameters,
+        priority=headers.priority,
+        timeout_s=headers.timeout_s,
+        session_id=headers.session_id,
+        persona=chosen.persona or headers.persona,
+        no_cache=headers.no_cache,
+        idempotency_key=headers.idempotency_key,
+        request_id=headers.request_id,
+        trace=headers.trace,
+    )

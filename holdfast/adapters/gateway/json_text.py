@@ -1,0 +1,77 @@
+"""JSON that comes from clients, and goes to them.
+
+Responsibility: read a bounded document strictly; write one that any client can read.
+Guarantees: nesting is bounded, so that nothing behind it meets a document that exhausts the stack; NaN and infinities
+    are refused; what is written is valid UTF-8 whatever a model said.
+Not responsible for: what a document means.
+Source: RFC 8259.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from fastapi import Response
+
+__all__ = ["JsonObject", "encode_json", "json_response", "parse_json"]
+
+JsonObject = Mapping[str, object]
+"""A JSON object, to be written."""
+
+_MAX_DEPTH: Final = 64
+"""How deep a document may be nested: a JSON schema of a tool with ten levels takes about thirty; unmeasured."""
+
+
+def parse_json(text: bytes) -> object:
+    """Return the document.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than 64 levels; the message says which.
+
+    Example:
+        >>> parse_json(b'{"n": [1]}')
+        {'n': [1]}
+    """
+    try:
+        document: object = json.loads(text.decode(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep() from None
+    level = _items(document)
+    for _ in range(_MAX_DEPTH):
+        if not level:
+            return document
+        level = [item for value in level for item in _items(value)]
+    raise _too_deep()
+
+
+def _items(value: Any) -> list[object]:  # noqa: ANN401 - any part of a document
+    match value:
+        case {**parts}:
+            return list(parts.values())
+        case [*items]:
+            return items
+        case _:
+            return []
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def encode_json(document: JsonObject) -> bytes:
+    """Return `document` as UTF-8, on one line."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which models do send, has no UTF-8 but an escape
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def json_response(document: JsonObject, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `document` as a whole answer."""
+    return Response(encode_json(document), status_code=status, headers=headers, media_type="application/json")
