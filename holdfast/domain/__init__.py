@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStrategy
     from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
     from holdfast.domain.session_keeper import SessionKeeper
+    from holdfast.domain.shared_answers import SharedAnswers, SharedAnswersConfig
     from holdfast.domain.signature_text import SIGNATURE_CHARS, read_signature, write_signature
     from holdfast.domain.signed_fields import Purpose
     from holdfast.domain.slotted_backend import SlottedBackend
@@ -184,6 +185,8 @@ __all__ = [
     "SessionConfig",
     "SessionKeeper",
     "Shared",
+    "SharedAnswers",
+    "SharedAnswersConfig",
     "SharedStreams",
     "SlottedBackend",
     "StreamReader",
@@ -221,6 +224,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "holdfast.domain.shared_answers": ("SharedAnswers", "SharedAnswersConfig"),
     "holdfast.domain.adaptive_limit": ("AdaptiveLimit", "AdaptiveLimitConfig", "LoadSignal", "load_signal"),
     "holdfast.domain.admission": ("AdmissionConfig", "AdmissionQueue"),
     "holdfast.domain.authentication_config": ("AuthenticationConfig",),

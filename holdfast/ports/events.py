@@ -19,6 +19,8 @@ __all__ = [
     "BreakerHalfOpened",
     "BreakerOpened",
     "BreakerRefused",
+    "ClaimFenced",
+    "ClaimTakenOver",
     "Deduplicated",
     "DeregistrationFailed",
     "EnvelopeRefused",
@@ -70,6 +72,8 @@ __all__ = [
     "SessionEvicted",
     "SessionExpired",
     "SessionTrimmed",
+    "SharedAnswerTaken",
+    "SharedAnswerUnreadable",
     "SharedStoreEmptied",
     "SharedStoreLost",
     "SharedStoreRejoined",
@@ -499,6 +503,36 @@ class EnvelopeRefused(Event):
     """A message was not believed, and did not reach the application."""
 
     reason: Disbelief
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAnswerTaken(Event):
+    """Another process's answer was taken, from the window or when it came; `key` as in `Deduplicated`."""
+
+    key: str
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAnswerUnreadable(Event):
+    """What the store has for a key is not what this version writes for it; it is not used."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTakenOver(Event):
+    """The process that called for a key gave up or ended, and this one calls, after `waited_s` seconds."""
+
+    key: str
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimFenced(Event):
+    """This process lost a key, because it was stopped or cut off for longer than a lease; others may call as well."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

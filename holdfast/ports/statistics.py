@@ -39,6 +39,7 @@ __all__ = [
     "RetryBudgetStatistics",
     "ServiceState",
     "SessionStatistics",
+    "SharedAnswerStatistics",
     "SharedStoreStatistics",
     "StreamStatistics",
     "TenantLimitStatistics",
@@ -465,6 +466,39 @@ class AuthenticationStatistics:
     refused: Mapping[Disbelief, int]
     sessions: int
     remembered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAnswerStatistics:
+    """`asked = waiting + led + alone + found + joined + failed + left`.
+
+    Calls for which the store was to be `asked` either wait for it or for another process, were made for all who asked
+    (`led`), or for this process `alone`, as the store was away or had nothing to tell; got an answer of another process
+    that was there (`found`) or on its way (`joined`); `failed` with what its call failed with; or were cancelled before
+    (`left`).
+
+    Also, `led = holding + told + released + fenced + unsaid`: how each claim ended. The others were told, or the key
+    was given up; another process may have taken it over, as the lease was over; or the store was away. `taken_over`
+    claims had been another process's before. `unreadable` outcomes were not used; `unshared` answers were too large, or
+    could not be written.
+    """
+
+    asked: int
+    waiting: int
+    led: int
+    alone: int
+    found: int
+    joined: int
+    failed: int
+    left: int
+    holding: int
+    told: int
+    released: int
+    fenced: int
+    unsaid: int
+    taken_over: int
+    unreadable: int
+    unshared: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
