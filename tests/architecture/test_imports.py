@@ -15,6 +15,7 @@ from typing import Any
 import grimp
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.architecture.source import Module
 from tests.architecture.test_dependencies import UNLOCKED
@@ -63,7 +64,8 @@ def _packages_of_extras(project: dict[str, Any]) -> dict[str, set[str]]:
         FOLDERS.get(extra, extra): {
             package
             for package, distributions in installed.items()
-            if {Requirement(line).name for line in lines} & set(distributions)
+            if {canonicalize_name(Requirement(line).name) for line in lines}
+            & set(map(canonicalize_name, distributions))
         }
         for extra, lines in project["project"]["optional-dependencies"].items()
     }
