@@ -62,9 +62,11 @@ if TYPE_CHECKING:
     from holdfast.domain.session import LEAST_SESSION_BYTES, SessionConfig, measure_turn, new_session, new_turn
     from holdfast.domain.session_keeper import SessionKeeper
     from holdfast.domain.shared_answers import SharedAnswers, SharedAnswersConfig
+    from holdfast.domain.shared_breaker import SharedBreaker, SharedBreakerConfig
     from holdfast.domain.signature_text import SIGNATURE_CHARS, read_signature, write_signature
     from holdfast.domain.signed_fields import Purpose
     from holdfast.domain.slotted_backend import SlottedBackend
+    from holdfast.domain.store_link import AWAY, Away, StoreLink, StoreLinkConfig, StoreMember
     from holdfast.domain.stream_attempt import stream_through
     from holdfast.domain.stream_outlet import Outlet, StreamingConfig
     from holdfast.domain.stream_reader import StreamReader
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from holdfast.domain.urgency import Urgency
 
 __all__ = [
+    "AWAY",
     "LEAST_SESSION_BYTES",
     "ROTATION_CHARS",
     "SIGNATURE_CHARS",
@@ -94,6 +97,7 @@ __all__ = [
     "Approved",
     "AsyncResourcePool",
     "AuthenticationConfig",
+    "Away",
     "Backoff",
     "BlockingQuery",
     "BreakerConfig",
@@ -187,8 +191,13 @@ __all__ = [
     "Shared",
     "SharedAnswers",
     "SharedAnswersConfig",
+    "SharedBreaker",
+    "SharedBreakerConfig",
     "SharedStreams",
     "SlottedBackend",
+    "StoreLink",
+    "StoreLinkConfig",
+    "StoreMember",
     "StreamReader",
     "StreamTimeout",
     "StreamingConfig",
@@ -278,9 +287,20 @@ _MODULES: Final = {
     "holdfast.domain.route_choice": ("RouteChoice", "RoutingConfig", "RoutingStrategy"),
     "holdfast.domain.session": ("LEAST_SESSION_BYTES", "SessionConfig", "measure_turn", "new_session", "new_turn"),
     "holdfast.domain.session_keeper": ("SessionKeeper",),
+    "holdfast.domain.shared_breaker": (
+        "SharedBreaker",
+        "SharedBreakerConfig",
+    ),
     "holdfast.domain.signature_text": ("SIGNATURE_CHARS", "read_signature", "write_signature"),
     "holdfast.domain.signed_fields": ("Purpose",),
     "holdfast.domain.slotted_backend": ("SlottedBackend",),
+    "holdfast.domain.store_link": (
+        "AWAY",
+        "Away",
+        "StoreLink",
+        "StoreLinkConfig",
+        "StoreMember",
+    ),
     "holdfast.domain.stream_attempt": ("stream_through",),
     "holdfast.domain.stream_outlet": ("Outlet", "StreamingConfig"),
     "holdfast.domain.stream_reader": ("StreamReader",),

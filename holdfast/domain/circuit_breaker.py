@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, assert_never
 
 from holdfast.domain.breaker_config import BreakerConfig, BreakerMode
+from holdfast.domain.breaker_peers import Peers, Probe
 from holdfast.domain.breaker_states import Closed, Disabled, ForcedOpen, HalfOpen, MetricsOnly, Move, Open, State
 from holdfast.domain.cancellation import is_cancellation
 from holdfast.domain.compose import Policy
@@ -22,11 +23,12 @@ from holdfast.domain.deadline import Deadline
 from holdfast.domain.opening_time import OpeningTime
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.ports.breaker_store import BreakerView, Opening
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, DeadlineExceededError
 from holdfast.ports.events import BreakerRefused, EventSink
 from holdfast.ports.outcome import Outcome, Verdict
-from holdfast.ports.statistics import BreakerStatistics
+from holdfast.ports.statistics import BreakerState, BreakerStatistics
 from holdfast.ports.trip import TripPolicy
 
 __all__ = ["BreakerConfig", "BreakerMode", "CircuitBreaker", "Permit"]
@@ -35,16 +37,18 @@ T = TypeVar("T")
 
 _NOT_JUDGED: Final = Verdict(outcome=Outcome.IGNORED)
 _CUT_AT_DEADLINE: Final = Verdict(outcome=Outcome.FAILURE)
+_SHARED: Final = (BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN)
 
 
 class Permit:
     """The right to make one call. Its identity is its id; hand it back with `CircuitBreaker.settle`."""
 
-    __slots__ = ("admitted_at_s", "generation")
+    __slots__ = ("admitted_at_s", "generation", "probe")
 
     def __init__(self, generation: int, admitted_at_s: float) -> None:
         self.generation = generation
         self.admitted_at_s = admitted_at_s
+        self.probe: Probe | None = None
 
 
 class CircuitBreaker:
@@ -92,7 +96,8 @@ class CircuitBreaker:
         self._in_flight: set[Permit] = set()
         self._admitted = self._refused = 0
         self._succeeded = self._failed = self._slow = self._rejected_by_peer = self._ignored = 0
-        self._opened = self._would_have_opened = 0
+        self._opened = self._adopted = self._would_have_opened = 0
+        self._peers: Peers | None = None
         self._generation = 0
         self._state: State = Disabled()
         self.switch_to(config.mode)
@@ -113,6 +118,8 @@ class CircuitBreaker:
             too slow for it, and the call counts as a failure (adr/0011).
         """
         permit = self.acquire()
+        if self._peers is not None and self._state.name is BreakerState.HALF_OPEN:
+            await self._ask(self._peers, permit)
         verdict, error = _NOT_JUDGED, None
         try:
             result = await work()
@@ -133,7 +140,7 @@ class CircuitBreaker:
             error = None  # or this frame and the error's traceback would keep each other alive
 
     def acquire(self) -> Permit:
-        """Return a permit for one call; settle it in every case.
+        """Return a permit for one call; settle it in every case. A probe that begins so asks no other process.
 
         Raises:
             BreakerOpenError: if the breaker refuses; `retry_after_s` is None when it depends on a probe or an operator.
@@ -142,8 +149,7 @@ class CircuitBreaker:
         """
         permit = self.try_acquire()
         if permit is None:
-            retry_after_s = self._state.retry_after_s(self._clock.monotonic_s())
-            raise BreakerOpenError(breaker=self.name, retry_after_s=retry_after_s)
+            raise self._refusal()
         return permit
 
     def try_acquire(self) -> Permit | None:
@@ -151,9 +157,7 @@ class CircuitBreaker:
         now_s = self._clock.monotonic_s()
         state = self._state_at(now_s)
         if not state.admit(now_s):
-            self._refused += 1
-            if self._events is not None:
-                self._events.emit(BreakerRefused(breaker=self.name, retry_after_s=state.retry_after_s(now_s)))
+            self._refuse(now_s)
             return None
         permit = Permit(self._generation, now_s)
         self._in_flight.add(permit)
@@ -184,12 +188,13 @@ class CircuitBreaker:
             outcome = Outcome.SLOW
         self._count(outcome)
         state = self._state_at(now_s)
-        if permit.generation != self._generation:
-            return
-        if outcome is Outcome.IGNORED:
-            state.give_back()
-        else:
-            self._make(state.settle(outcome, now_s=now_s, error=error), now_s, verdict)
+        if permit.generation == self._generation:
+            if outcome is Outcome.IGNORED:
+                state.give_back()
+            else:
+                self._make(state.settle(outcome, now_s=now_s, error=error), now_s, verdict)
+        if permit.probe is not None:
+            permit.probe.settle(outcome)
 
     def switch_to(self, mode: BreakerMode) -> None:
         """Let `mode` decide from now on. AUTOMATIC begins closed, with an empty window."""
@@ -206,6 +211,39 @@ class CircuitBreaker:
             case _:
                 assert_never(mode)
 
+    def share(self, peers: Peers) -> None:
+        """Ask `peers` before each probe from now on, and let them know of each opening."""
+        self._peers = peers
+
+    def follow(self, view: BreakerView) -> None:
+        """Be what the other processes say; a mode that an operator chose stays."""
+        now_s = self._clock.monotonic_s()
+        state = self._state_at(now_s)
+        if state.name not in _SHARED:
+            return
+        if view.number:
+            closed_at_s = None if view.closed_s is None else now_s - view.closed_s
+            self._opening_time.recall(view.earlier, closed_at_s=closed_at_s)
+        if view.state is BreakerState.OPEN and state.name is BreakerState.OPEN:
+            state.ends_at_s = now_s + view.lasts_s
+        elif view.state is BreakerState.OPEN:
+            self._adopted += 1
+            self._enter(Open(ends_at_s=now_s + view.lasts_s), now_s)
+        elif view.state is not state.name:
+            closed = view.state is BreakerState.CLOSED
+            self._enter(Closed(self._trip_policy, now_s=now_s) if closed else HalfOpen(self._config), now_s)
+
+    def opening(self) -> Opening:
+        """Return how much is left of the latest opening, and what it does to the next."""
+        now_s = self._clock.monotonic_s()
+        left_s = self._state_at(now_s).retry_after_s(now_s)
+        return Opening(lasts_s=left_s or 0.0, earlier=self._opening_time.earlier)
+
+    def next_opening(self) -> Opening:
+        """Return the opening that would follow if a probe failed now."""
+        lasts_s, earlier = self._opening_time.plan(now_s=self._clock.monotonic_s())
+        return Opening(lasts_s=lasts_s, earlier=earlier)
+
     def statistics(self) -> BreakerStatistics:
         """Return the totals since the breaker was made, and its state now."""
         return BreakerStatistics(
@@ -221,8 +259,41 @@ class CircuitBreaker:
             rejected_by_peer=self._rejected_by_peer,
             ignored=self._ignored,
             opened=self._opened,
+            adopted=self._adopted,
             would_have_opened=self._would_have_opened,
         )
+
+    async def _ask(self, peers: Peers, permit: Permit) -> None:
+        try:
+            answer = await peers.agree()
+        except BaseException:
+            self.settle(permit, _NOT_JUDGED)
+            raise
+        now_s = self._clock.monotonic_s()
+        state = self._state_at(now_s)
+        permit.admitted_at_s = now_s  # the peer's time begins here
+        permit.probe = None if isinstance(answer, bool) else answer
+        if permit.generation == self._generation:
+            if answer is not False:
+                return
+            state.give_back()
+        elif state.name is BreakerState.CLOSED:
+            permit.generation = self._generation
+            return
+        self._in_flight.remove(permit)
+        self._admitted -= 1
+        self._refuse(now_s)
+        if permit.probe is not None:
+            permit.probe.settle(Outcome.IGNORED)
+        raise self._refusal()
+
+    def _refuse(self, now_s: float) -> None:
+        self._refused += 1
+        if self._events is not None:
+            self._events.emit(BreakerRefused(breaker=self.name, retry_after_s=self._state.retry_after_s(now_s)))
+
+    def _refusal(self) -> BreakerOpenError:
+        return BreakerOpenError(breaker=self.name, retry_after_s=self._state.retry_after_s(self._clock.monotonic_s()))
 
     def _state_at(self, now_s: float) -> State:
         # A state that ended while nobody asked has led on at the moment it ended, not now.
@@ -237,6 +308,8 @@ class CircuitBreaker:
             case Move.OPEN:
                 self._opened += 1
                 self._enter(Open(ends_at_s=now_s + self._opening_time.next_s(now_s=now_s, cause=cause)), now_s)
+                if self._peers is not None:
+                    self._peers.notice()
             case Move.HALF_OPEN:
                 self._enter(HalfOpen(self._config), now_s)
             case Move.CLOSE:

@@ -24,7 +24,7 @@ class OpeningTime:
 
     Args:
         config: `open_s`, `max_open_s` and `forget_opening_s` are read.
-        random: returns a number in [0, 1); called once for each opening.
+        random: returns a number in [0, 1); called once for each opening, and each plan of one.
     """
 
     __slots__ = ("_closed_at_s", "_config", "_earlier", "_random")
@@ -39,6 +39,21 @@ class OpeningTime:
         """Begin to forget earlier openings: the breaker closed."""
         self._closed_at_s = now_s
 
+    @property
+    def earlier(self) -> int:
+        """How many openings lengthen the next, those left out that will be forgotten by then."""
+        return self._earlier
+
+    def recall(self, earlier: int, *, closed_at_s: float | None) -> None:
+        """Take over what another process remembers.
+
+        Args:
+            earlier: how many openings lengthen the next.
+            closed_at_s: when the breaker closed; None if it has not.
+        """
+        self._earlier = earlier
+        self._closed_at_s = closed_at_s
+
     def next_s(self, *, now_s: float, cause: Verdict | None) -> float:
         """Return how many seconds the opening that begins now lasts, and remember it.
 
@@ -47,15 +62,20 @@ class OpeningTime:
             cause: the verdict that caused it, None when a probe did not come back. It lasts at least as long as the
                 peer asked for, unless `max_open_s` is shorter.
         """
-        config = self._config
+        lasts_s, self._earlier = self.plan(now_s=now_s, cause=cause)
+        self._closed_at_s = None
+        return lasts_s
+
+    def plan(self, *, now_s: float, cause: Verdict | None = None) -> tuple[float, int]:
+        """Return how many seconds an opening would last that began now, and how many would lengthen the next then."""
+        config, earlier = self._config, self._earlier
         if self._closed_at_s is not None:
             forgotten = (now_s - self._closed_at_s) // config.forget_opening_s
-            self._earlier = max(0, self._earlier - int(forgotten))
-            self._closed_at_s = None
-        longest_s = min(config.max_open_s, math.ldexp(config.open_s, self._earlier))
+            earlier = max(0, earlier - int(forgotten))
+        longest_s = min(config.max_open_s, math.ldexp(config.open_s, earlier))
         if longest_s < config.max_open_s:
-            self._earlier += 1
+            earlier += 1
         uniform = self._random()
         own_s = longest_s * (0.5 + 0.5 * uniform)
         asked_s = cause.least_delay_s(uniform) if cause is not None else 0.0
-        return min(config.max_open_s, max(own_s, asked_s))
+        return min(config.max_open_s, max(own_s, asked_s)), earlier

@@ -120,11 +120,13 @@ class StoreLink:
         self._events = events
         self._members: list[StoreMember] = []
         self._epoch: str | None = None
+        self._owes_emptied = False  # whether a member has not heard yet that everything was lost
         self._lost_at_s: float | None = clock.monotonic_s()  # away until it has answered
         self._is_told = False  # whether its absence is
         self._refused = False
         self._hurried = anyio.Event()
         self._asked = self._answered = self._failed = self._cancelled = self._skipped = 0
+        self._found = 0  # how often it was, the first time included
         self._lost = self._rejoined = self._emptied = 0
 
     async def __aenter__(self) -> Self:
@@ -204,20 +206,22 @@ class StoreLink:
         epoch = await self._ask(self._store.epoch, self._config.timeout_s)
         if epoch is AWAY:
             return
-        emptied = self._epoch is not None and epoch != self._epoch
-        if emptied and self._events is not None:
-            self._events.emit(SharedStoreEmptied(store=self._store.name))
-        self._emptied += emptied
-        # Until each member has heard of it, the store counts as emptied.
-        self._epoch = "" if emptied else epoch
-        for member in self._members:
-            if await self._ask(partial(member.refresh, emptied=emptied), self._config.timeout_s) is AWAY:
-                return
+        if self._epoch is not None and epoch != self._epoch:
+            self._emptied += 1
+            self._owes_emptied = True
+            if self._events is not None:
+                self._events.emit(SharedStoreEmptied(store=self._store.name))
         self._epoch = epoch
+        for member in self._members:
+            refresh = partial(member.refresh, emptied=self._owes_emptied)
+            if await self._ask(refresh, self._config.timeout_s) is AWAY:
+                return
+        self._owes_emptied = False
         self._find()
 
     async def _ask(self, work: Callable[[], Awaitable[T]], timeout_s: float) -> T | Away:
         self._asked += 1
+        found = self._found
         try:
             with anyio.move_on_after(timeout_s):
                 answer = await work()
@@ -225,16 +229,19 @@ class StoreLink:
                 return answer
         except Exception as error:  # noqa: BLE001 - the supervisor of the store: requests go on without it
             self._failed += 1
-            self._lose(error)
+            self._lose(error, since=found)
             return AWAY
         except BaseException:
             self._cancelled += 1
             raise
         self._failed += 1
-        self._lose(StoreUnavailableError(f"did not answer within {timeout_s:g} s", store=self._store.name))
+        too_slow = StoreUnavailableError(f"did not answer within {timeout_s:g} s", store=self._store.name)
+        self._lose(too_slow, since=found)
         return AWAY
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Exception, *, since: int) -> None:
+        if since != self._found:
+            return  # it was asked before the store was found again, and says nothing about it now
         self._refused = isinstance(error, StoreRefusedError)
         if self._lost_at_s is None:
             self._lost_at_s = self._clock.monotonic_s()
@@ -248,6 +255,7 @@ class StoreLink:
 
     def _find(self) -> None:
         lost_at_s, self._lost_at_s = self._lost_at_s, None
+        self._found += lost_at_s is not None
         if self._is_told and lost_at_s is not None:
             self._is_told = False
             self._rejoined += 1

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         BatchStatus,
         StopSignal,
     )
+    from holdfast.ports.breaker_record import BreakerRecord
+    from holdfast.ports.breaker_store import BreakerStore, BreakerView, Opening, ProbeResult, ProbeTerms
     from holdfast.ports.clock import Clock
     from holdfast.ports.did import DID_LENGTH, Did
     from holdfast.ports.errors import (
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
         BreakerRefused,
         ClaimFenced,
         ClaimTakenOver,
+        CredentialsRefused,
         Deduplicated,
         DeregistrationFailed,
         EnvelopeRefused,
@@ -298,9 +301,12 @@ __all__ = [
     "BreakerHalfOpened",
     "BreakerOpenError",
     "BreakerOpened",
+    "BreakerRecord",
     "BreakerRefused",
     "BreakerState",
     "BreakerStatistics",
+    "BreakerStore",
+    "BreakerView",
     "BufferFullError",
     "BufferStatistics",
     "Busy",
@@ -313,6 +319,7 @@ __all__ = [
     "ClosedError",
     "Completion",
     "ConfigurationError",
+    "CredentialsRefused",
     "DeadlineExceededError",
     "Deduplicated",
     "DeduplicationStatistics",
@@ -376,6 +383,7 @@ __all__ = [
     "ModelSlotStatistics",
     "ModelUnloaded",
     "NoInstanceError",
+    "Opening",
     "Outcome",
     "OutputError",
     "OutputMarked",
@@ -395,6 +403,8 @@ __all__ = [
     "PoolStatistics",
     "PoolTimeoutError",
     "Priority",
+    "ProbeResult",
+    "ProbeTerms",
     "Prompt",
     "QueryStatistics",
     "RateLimitPaused",
@@ -521,6 +531,14 @@ _MODULES: Final = {
         "RESULTS_NAME",
         "StopSignal",
     ),
+    "holdfast.ports.breaker_record": ("BreakerRecord",),
+    "holdfast.ports.breaker_store": (
+        "BreakerStore",
+        "BreakerView",
+        "Opening",
+        "ProbeResult",
+        "ProbeTerms",
+    ),
     "holdfast.ports.clock": ("Clock",),
     "holdfast.ports.did": ("DID_LENGTH", "Did"),
     "holdfast.ports.errors": (
@@ -580,6 +598,7 @@ _MODULES: Final = {
         "BreakerHalfOpened",
         "BreakerOpened",
         "BreakerRefused",
+        "CredentialsRefused",
         "Deduplicated",
         "DeregistrationFailed",
         "EnvelopeRefused",

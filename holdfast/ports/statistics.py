@@ -98,7 +98,8 @@ class BreakerState(enum.StrEnum):
 class BreakerStatistics:
     """`admitted = in_flight + succeeded + failed + slow + rejected_by_peer + ignored`; `refused` were not admitted.
 
-    `generation` grows with every change of state; `would_have_opened` counts what metrics-only mode held back.
+    `generation` grows with every change of state; it `opened` so often of itself, and `adopted` an opening that another
+    process told of; `would_have_opened` counts what metrics-only mode held back.
     """
 
     name: str
@@ -113,6 +114,7 @@ class BreakerStatistics:
     rejected_by_peer: int
     ignored: int
     opened: int
+    adopted: int
     would_have_opened: int
 
 

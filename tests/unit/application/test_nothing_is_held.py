@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 
 FREE: Final = {
     "admission.limit.limit",
+    "backends.breaker.adopted",
     "backends.breaker.generation",
     "backends.breaker.opened",
     "backends.breaker.refused",
