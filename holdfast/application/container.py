@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
@@ -25,6 +26,7 @@ from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.system.memory import SystemMemory
 from holdfast.application.authenticated_service import Identity
 from holdfast.application.prompt_settings import make_rules
+from holdfast.application.registry_settings import ConsulRegistrySettings, FileRegistrySettings, RegistrySettings
 from holdfast.application.settings import (
     ExtractiveSettings,
     GuardSettings,
@@ -34,14 +36,18 @@ from holdfast.application.settings import (
     SessionSettings,
     Settings,
 )
+from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.rate_trip_policy import RateTripPolicy
+from holdfast.domain.registration import RegistrationConfig
 from holdfast.domain.store_link import StoreLinkConfig
 from holdfast.ports.clock import Clock
+from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
 from holdfast.ports.model import ModelLoader
+from holdfast.ports.registry import ServiceInstance, ServiceRegistry
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
@@ -50,7 +56,7 @@ from holdfast.ports.shared_store import SharedStore
 from holdfast.ports.telemetry import Recorder
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "Model", "SharedStores"]
+__all__ = ["Backend", "Container", "Discovered", "Model", "Registry", "SharedStores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,37 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered:
+    """A backend whose instances are those of a service in the registry; each is guarded by itself.
+
+    Args:
+        service: as the registry knows it.
+        make: returns the backend that reaches one instance; called once for each that appears. What it raises leaves
+            that instance out.
+    """
+
+    service: str
+    make: Callable[[ServiceInstance], Backend]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The registry, and what it is used for.
+
+    Args:
+        services: who is in it.
+        discovery: how it is followed, where a backend is discovered.
+        instance: this process as it registers; None where it does not.
+        registration: how it stays registered.
+    """
+
+    services: ServiceRegistry
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    instance: ServiceInstance | None = None
+    registration: RegistrationConfig = field(default_factory=RegistrationConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedStores:
     """What several processes share, by its kind; they are all kept in one store.
 
@@ -100,7 +137,7 @@ def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncC
     return FtsRetriever(settings.folder, include=settings.include, index=settings.index, clock=clock)
 
 
-def _backends(settings: Settings, clock: Clock) -> dict[str, Backend | Model]:
+def _backends(settings: Settings, clock: Clock) -> dict[str, Backend | Model | Discovered]:
     return {
         name: _backend(name, chosen, chosen.guard or settings.guard, clock)
         for name, chosen in settings.backends.items()
@@ -136,6 +173,43 @@ def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyn
 
 def _open_shared_stores() -> AbstractAsyncContextManager[SharedStores | None]:
     return nullcontext()
+
+
+def _registry(settings: RegistrySettings | None, clock: Clock) -> Registry | None:
+    if settings is None:
+        return None
+    own = settings.registration
+    return Registry(
+        services=_services(settings, clock),
+        discovery=settings.discovery,
+        instance=None if own is None else own.instance(),
+        registration=RegistrationConfig() if own is None else own,
+    )
+
+
+def _services(settings: RegistrySettings, clock: Clock) -> ServiceRegistry:
+    match settings:
+        case FileRegistrySettings():
+            from holdfast.adapters.files.registry import FileRegistry  # noqa: PLC0415 - as above
+
+            return FileRegistry(settings.path, clock=clock, poll_s=settings.poll_s)
+        case ConsulRegistrySettings():
+            try:
+                from holdfast.adapters.consul import ConsulClient, ConsulRegistry  # noqa: PLC0415 - as above
+            except ImportError as error:
+                raise ConfigurationError(str(error), path="registry.kind") from error
+
+            client = ConsulClient(
+                settings.address,
+                token=None if settings.token is None else settings.token.get_secret_value(),
+                token_file=settings.token_file,
+                ca_file=settings.ca_file,
+                timeout_s=settings.call_timeout_s,
+                section="registry",
+            )
+            return ConsulRegistry(client)
+        case _:
+            assert_never(settings)
 
 
 def _open_journal(path: Path) -> BatchLedger:
@@ -206,6 +280,7 @@ class Container(containers.DeclarativeContainer):
     retry_strategy = providers.Callable(_retry_strategy)
     trip_policy = providers.Callable(_trip_policy)
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
+    registry = providers.Factory(_registry, settings.provided.registry, clock)
     shared_stores = providers.Factory(_open_shared_stores)
     event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
     recorders = providers.Factory(_recorders)

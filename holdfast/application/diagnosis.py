@@ -8,18 +8,19 @@ Not responsible for: mending anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from anyio.to_thread import run_sync
 
 from holdfast.application.authenticated_service import Identity
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, flatten
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
-from holdfast.ports.errors import HoldfastError
+from holdfast.ports.errors import ConfigurationError, HoldfastError
 
 __all__ = ["diagnose"]
 
@@ -37,6 +38,8 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
         checks.append(_check_personas(container))
     if loaded.settings.validators:
         checks.append(_check_validators(container))
+    if loaded.settings.registry is not None:
+        checks.append(await _check_registry(container))
     if loaded.settings.identity is not None:
         checks.append(await _check_identity(container))
     available_bytes = container.host_memory().available_bytes()
@@ -44,7 +47,7 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
 
 
 async def _check_backend(name: str, container: Container) -> Check:
-    backend: Backend | Model = container.backends()[name]
+    backend: Backend | Model | Discovered = container.backends()[name]
     try:
         match backend:
             case Backend():
@@ -56,6 +59,9 @@ async def _check_backend(name: str, container: Container) -> Check:
                 guard.check(backend.loader.name, backend.loader.size_bytes)
                 fits = "which fits" if guard.available_bytes() is not None else "and nothing tells whether they fit"
                 detail = f"not loaded: a model of {backend.loader.size_bytes} bytes, {fits}"
+            case Discovered():
+                found = await _find(backend.service, container)
+                detail = f"service {backend.service!r}: {', '.join(found) or 'no instance'}"
             case _:
                 assert_never(backend)
     except HoldfastError as error:
@@ -70,6 +76,22 @@ async def _check_identity(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="identity", passed=False, detail=str(error))
     return Check(name="identity", passed=True, detail=identity.signer.did)
+
+
+async def _check_registry(container: Container) -> Check:
+    try:
+        await _find("holdfast", container)  # which may well be nobody's: whether it is answered is what is asked
+    except HoldfastError as error:
+        return Check(name="registry", passed=False, detail=str(error))
+    return Check(name="registry", passed=True, detail="ready")
+
+
+async def _find(service: str, container: Container) -> Sequence[str]:
+    registry: Registry | None = container.registry()
+    if registry is None:
+        raise ConfigurationError("is needed for what is to be discovered; set its kind", path="registry")
+    _, instances = await registry.services.instances(service, index=0, wait_s=0.0)
+    return [instance.address for instance in instances]
 
 
 async def _check_retriever(container: Container) -> Check:

@@ -11,7 +11,7 @@ Not responsible for: the stages in between: see `holdfast.application.pipeline`;
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 
@@ -23,9 +23,11 @@ from holdfast.application.routing import FallbackRouter
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.discovery import Discovery
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.model_slot import ModelSlots
+from holdfast.domain.registration import Registration
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_reader import StreamReader
@@ -36,7 +38,7 @@ from holdfast.ports.clock import Clock
 from holdfast.ports.events import RecordedEvent
 from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
 from holdfast.ports.session import Sessions
-from holdfast.ports.statistics import Health
+from holdfast.ports.statistics import Health, RegistryStatistics
 
 __all__ = ["Orchestrator", "reply_size_bytes", "reply_text"]
 
@@ -68,6 +70,8 @@ class Orchestrator:
         sessions: what requests go on with.
         memory: the ceiling over requests and what is kept, for `health`.
         models: what backends of the router are loaded into, for `health`.
+        registration: leaves the registry before the door is closed; None where this process is in none.
+        discoveries: of the backends that are discovered, for `health`; None where there is no registry.
         shared: the store that several processes share, for `health`; None where there is none.
         events: the hub that all of them tell.
         clock: monotonic time.
@@ -87,6 +91,8 @@ class Orchestrator:
         sessions: SessionKeeper,
         memory: MemoryCeiling,
         models: ModelSlots,
+        registration: Registration | None,
+        discoveries: Sequence[Discovery] | None,
         shared: StoreLink | None,
         events: EventHub,
         clock: Clock,
@@ -102,6 +108,8 @@ class Orchestrator:
         self._sessions = sessions
         self._memory = memory
         self._models = models
+        self._registration = registration
+        self._discoveries = discoveries
         self._shared = shared
         self._events = events
         self._clock = clock
@@ -201,6 +209,7 @@ class Orchestrator:
             output=self._pipeline.output(),
             backends=self._router.health(),
             models=self._models.statistics(),
+            registry=self._registry(),
             shared=None if self._shared is None else self._shared.statistics(),
             events=self._events.statistics(),
         )
@@ -218,14 +227,29 @@ class Orchestrator:
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.
 
-        It returns when the last call has ended.
+        Readiness ends first, and this process leaves the registry, which takes ``registration.leave_timeout_s`` at most
+        on top; whoever comes until then is still let in. It returns when the last call has ended.
 
         Cancellation: stops waiting; the orchestrator stays closed to new requests.
         """
+        self._reception.retire(timeout_s)
+        try:
+            if self._registration is not None:
+                await self._registration.leave()
+        finally:
+            self._reception.shut()
         await self._reception.drain(timeout_s)
         await self._deduplicator.wait_landed()
         await self._streams.wait_landed()
         self._reception.close()
+
+    def _registry(self) -> RegistryStatistics | None:
+        if self._discoveries is None:
+            return None
+        return RegistryStatistics(
+            registration=None if self._registration is None else self._registration.statistics(),
+            discoveries=tuple(discovery.statistics() for discovery in self._discoveries),
+        )
 
     async def _answer(self, turn: Turn, urgency: Urgency) -> Reply:
         key = _shared_key(turn)

@@ -18,6 +18,7 @@ from pydantic import Field
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
+from holdfast.application.registry_settings import RegistrySettings
 from holdfast.application.section import Section
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
@@ -182,6 +183,7 @@ class Settings(Section):
         routing: which of them is tried first, where it is not always the same.
         models: how many models are in memory at once, for backends that have to be loaded.
         host_guard: how much memory of the machine no model may take.
+        registry: where this process is registered and backends are discovered; None, the default, for nowhere.
         prompts: the instructions of personas, by a name of your own.
         personas: by the name under which a request chooses one; default none.
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
@@ -211,6 +213,7 @@ class Settings(Section):
     routing: RoutingConfig = RoutingConfig()
     models: ModelSlotConfig = ModelSlotConfig()
     host_guard: HostGuardConfig = HostGuardConfig()
+    registry: RegistrySettings | None = None
     prompts: dict[str, str] = Field(default={})
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})

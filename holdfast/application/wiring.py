@@ -12,14 +12,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import assert_never
 
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.consistency import check_consistency, check_time_to_load
-from holdfast.application.container import Backend, Container, Model, SharedStores
+from holdfast.application.container import Backend, Container, Discovered, Model, Registry, SharedStores
 from holdfast.application.finishing import Finishing
+from holdfast.application.live_routes import LiveRoutes
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
@@ -36,6 +38,7 @@ from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
+from holdfast.domain.discovery import Discovery
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.hedge import Hedge
 from holdfast.domain.host_guard import HostGuard
@@ -45,6 +48,7 @@ from holdfast.domain.output_judge import OutputJudge, OutputRule
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.quality_gate import QualityGate
 from holdfast.domain.rate_limit import RateLimit
+from holdfast.domain.registration import Registration
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
@@ -60,6 +64,7 @@ from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
+from holdfast.ports.registry import ServiceInstance
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
 from holdfast.ports.telemetry import Recorder
@@ -148,6 +153,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
         router = await parts.open_router(stack, models)
+        discoveries = await parts.open_discoveries(stack, router, models)
         deduplicator = await stack.enter_async_context(
             Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
         )
@@ -177,6 +183,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             clock=clock,
         )
         door = DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes)
+        registration = await parts.open_registration(stack)  # last, when everything that others are promised is there
         yield Orchestrator(
             pipeline=pipeline,
             router=router,
@@ -189,6 +196,8 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             sessions=sessions,
             memory=memory,
             models=models,
+            registration=registration,
+            discoveries=discoveries,
             shared=shared,
             events=events,
             clock=clock,
@@ -213,11 +222,20 @@ class _Parts:
         self.recorder = Recorders(recorders) if recorders else None
         self._container = container
         self._random: Callable[[], float] = container.random()
-        self._backends: Mapping[str, Backend | Model] = container.backends()
+        self._backends: Mapping[str, Backend | Model | Discovered] = container.backends()
+        self._registry: Registry | None = container.registry()
+        self._breakers = BreakerRegistry(lambda name: self._breaker(name, self._guards[name]))
+        self._guards: dict[str, GuardSettings] = {}
         check_consistency(self.settings, backends=self._backends)
         common = self.settings.guard
         if any(isinstance(backend, Model) and backend.guard is common for backend in self._backends.values()):
             check_time_to_load(common, self.settings.models, path="guard")
+        for name, backend in self._backends.items():
+            require(
+                not isinstance(backend, Discovered) or self._registry is not None,
+                "is to be discovered, and there is nobody to ask; set registry.kind",
+                path=f"backends.{name}",
+            )
         self.book = make_book(self.settings.prompts, self.settings.personas)
         self._rules: Sequence[OutputRule] = container.output_rules()
 
@@ -227,21 +245,58 @@ class _Parts:
         return ModelSlots(settings.models, guard=guard, clock=self.clock, events=self.events)
 
     async def open_router(self, stack: AsyncExitStack, models: ModelSlots) -> FallbackRouter:
-        breakers = BreakerRegistry(self._breaker)
-        routes: list[Route] = []
-        for name, backend in self._backends.items():
-            pool = AsyncResourcePool(
-                name,
-                _provider(backend, models),
-                backend.guard.pool,
-                clock=self.clock,
-                random=self._random,
-                events=self.events,
-            )
-            await stack.enter_async_context(pool)
-            routes.append(self._route(name, backend.guard, breakers.get(name), pool))
-        choice = RouteChoice(list(self._backends), self.settings.routing, clock=self.clock, random=self._random)
+        routes = [
+            await stack.enter_async_context(self._open_route(name, backend, models))
+            for name, backend in self._backends.items()
+            if not isinstance(backend, Discovered)
+        ]
+        choice = RouteChoice(
+            list(self._backends),
+            self.settings.routing,
+            discovered=[name for name, backend in self._backends.items() if isinstance(backend, Discovered)],
+            clock=self.clock,
+            random=self._random,
+        )
         return FallbackRouter(routes, choice=choice, events=self.events)
+
+    async def open_discoveries(
+        self, stack: AsyncExitStack, router: FallbackRouter, models: ModelSlots
+    ) -> Sequence[Discovery] | None:
+        if self._registry is None:
+            return None
+        discoveries: list[Discovery] = []
+        for name, backend in self._backends.items():
+            if isinstance(backend, Discovered):
+                routes = LiveRoutes(
+                    name, partial(self._open_instance, name, backend, models), router=router, events=self.events
+                )
+                await stack.enter_async_context(routes)
+                discovery = Discovery(
+                    self._registry.services,
+                    backend.service,
+                    routes,
+                    self._registry.discovery,
+                    clock=self.clock,
+                    random=self._random,
+                    events=self.events,
+                )
+                discoveries.append(await stack.enter_async_context(discovery))
+                await routes.wait_opened()
+        return discoveries
+
+    async def open_registration(self, stack: AsyncExitStack) -> Registration | None:
+        registry = self._registry
+        if registry is None or registry.instance is None:
+            return None
+        registration = Registration(
+            registry.services,
+            registry.instance,
+            registry.registration,
+            clock=self.clock,
+            random=self._random,
+            events=self.events,
+        )
+        return await stack.enter_async_context(registration)
 
     def link(self, stores: SharedStores | None) -> StoreLink | None:
         if stores is None:
@@ -266,6 +321,32 @@ class _Parts:
         reserved = {name: persona.validators for name, persona in self.settings.personas.items()}
         judge = OutputJudge(self._rules, reserved=reserved)
         return Finishing(QualityGate(judge, events=self.events) if self._rules else None)
+
+    @asynccontextmanager
+    async def _open_route(self, name: str, backend: Backend | Model, models: ModelSlots) -> AsyncGenerator[Route]:
+        pool = AsyncResourcePool(
+            name,
+            _provider(backend, models),
+            backend.guard.pool,
+            clock=self.clock,
+            random=self._random,
+            events=self.events,
+        )
+        async with pool:
+            self._guards[name] = backend.guard
+            yield self._route(name, backend.guard, self._breakers.get(name), pool)
+
+    @asynccontextmanager
+    async def _open_instance(
+        self, name: str, backend: Discovered, models: ModelSlots, instance: ServiceInstance
+    ) -> AsyncGenerator[Route]:
+        route_name = f"{name}@{instance.address}"
+        try:
+            async with self._open_route(route_name, backend.make(instance), models) as route:
+                yield route
+        finally:
+            self._breakers.forget(route_name)
+            self._guards.pop(route_name, None)
 
     def _route(
         self, name: str, guard: GuardSettings, breaker: CircuitBreaker, pool: AsyncResourcePool[InferenceBackend]
@@ -295,8 +376,7 @@ class _Parts:
             recorder=self.recorder,
         )
 
-    def _breaker(self, name: str) -> CircuitBreaker:
-        guard = self._backends[name].guard
+    def _breaker(self, name: str, guard: GuardSettings) -> CircuitBreaker:
         policy = self._container.trip_policy(name, guard)
         return CircuitBreaker(
             name, guard.breaker, clock=self.clock, random=self._random, trip_policy=policy, events=self.events

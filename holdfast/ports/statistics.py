@@ -614,6 +614,7 @@ class Health:
         output: what became of the answers that validators checked; None where there are no validators.
         backends: one entry for each, in routing order.
         models: those of them that have to be loaded, and who waits for one.
+        registry: where this process is registered and finds others; None where there is no registry.
         shared: the store that processes share; None where there is none.
         events: what was decided, by name.
     """
@@ -631,5 +632,6 @@ class Health:
     output: OutputStatistics | None
     backends: tuple[BackendHealth, ...]
     models: ModelSlotStatistics
+    registry: RegistryStatistics | None
     shared: SharedStoreStatistics | None
     events: EventStatistics

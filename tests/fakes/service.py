@@ -12,7 +12,7 @@ import anyio
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Backend, Container, Discovered, Model
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.wiring import open_container
@@ -120,7 +120,7 @@ def told(service: Orchestrator, *kinds: type[E]) -> list[E]:
 
 @asynccontextmanager
 async def opened(
-    backends: Mapping[str, InferenceBackend | Backend | Model],
+    backends: Mapping[str, InferenceBackend | Backend | Model | Discovered],
     settings: Settings | None = None,
     *,
     clock: Clock | None = None,
@@ -137,7 +137,7 @@ async def opened(
     parts |= {"clock": clock or VirtualClock(), "random": random, "retriever": nullcontext(retriever)}
     parts["backends"] = {
         name: backend
-        if isinstance(backend, Backend | Model)
+        if isinstance(backend, Backend | Model | Discovered)
         else Backend(provider=SharedBackendProvider(backend), guard=settings.guard)
         for name, backend in backends.items()
     }
