@@ -54,6 +54,11 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         path="identity.max_message_bytes",
     )
     _check_gateway(settings)
+    require(
+        settings.only_backend is None or settings.only_backend in settings.backends,
+        f"{settings.only_backend!r} is none of the backends: {_listed(settings.backends)}",
+        path="only_backend",
+    )
     _check_guard(settings.guard, "guard")
     for name, backend in settings.backends.items():
         if backend.guard is not None:
@@ -65,7 +70,7 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
             check_time_to_load(guard, settings.models, path=path)
     _check_tenants("tenants", settings.tenants)
     _check_tenants("admission.weights", settings.admission.weights)
-    check_weights(settings.routing, settings.backends if backends is None else backends)
+    check_weights(settings.routing, settings.backends_in_use if backends is None else backends)
     for name, persona in settings.personas.items():
         require(
             persona.prompt in settings.prompts,

@@ -25,12 +25,16 @@ from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.system.memory import SystemMemory
 from holdfast.application.authenticated_service import Identity
+from holdfast.application.http_settings import make_http_provider
 from holdfast.application.prompt_settings import make_rules
 from holdfast.application.registry_settings import ConsulRegistrySettings, FileRegistrySettings, RegistrySettings
 from holdfast.application.settings import (
+    AnthropicSettings,
+    BackendSettings,
     ExtractiveSettings,
     GuardSettings,
     IdentitySettings,
+    OpenAISettings,
     RetrievalSettings,
     ScriptedSettings,
     SessionSettings,
@@ -140,13 +144,11 @@ def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncC
 def _backends(settings: Settings, clock: Clock) -> dict[str, Backend | Model | Discovered]:
     return {
         name: _backend(name, chosen, chosen.guard or settings.guard, clock)
-        for name, chosen in settings.backends.items()
+        for name, chosen in settings.backends_in_use.items()
     }
 
 
-def _backend(
-    name: str, chosen: ExtractiveSettings | ScriptedSettings, guard: GuardSettings, clock: Clock
-) -> Backend | Model:
+def _backend(name: str, chosen: BackendSettings, guard: GuardSettings, clock: Clock) -> Backend | Model:
     match chosen:
         case ExtractiveSettings():
             from holdfast.adapters.inference.extractive import ExtractiveBackend  # noqa: PLC0415 - as above
@@ -159,6 +161,8 @@ def _backend(
                 loader = scripted_model(name, chosen, size_bytes=chosen.model_bytes, clock=clock)
                 return Model(loader=loader, guard=guard)
             return Backend(provider=SharedBackendProvider(scripted_backend(name, chosen, clock=clock)), guard=guard)
+        case OpenAISettings() | AnthropicSettings():
+            return Backend(provider=make_http_provider(name, chosen), guard=guard)
         case _:
             assert_never(chosen)
 

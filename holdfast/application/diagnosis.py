@@ -31,7 +31,7 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
         SettingInForce(path=path, value=str(value), source=loaded.sources.get(path, "default"))
         for path, value in sorted(flatten(loaded.settings.model_dump(mode="json")))
     )
-    checks = [await _check_backend(name, container) for name in loaded.settings.backends]
+    checks = [await _check_backend(name, container) for name in loaded.settings.backends_in_use]
     checks.append(await _check_retriever(container))
     checks.append(await _check_sessions(container))
     if loaded.settings.personas:

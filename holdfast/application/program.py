@@ -93,7 +93,10 @@ def answer_fingerprint(settings: Settings) -> str:
 
     Limits, time-outs and retries are left out: they decide whether there is an answer, not which.
     """
-    backends = {name: chosen.model_dump(mode="json", exclude={"guard"}) for name, chosen in settings.backends.items()}
+    not_deciding = {"guard", "http", "api_key", "api_key_file"}
+    backends = {
+        name: chosen.model_dump(mode="json", exclude=not_deciding) for name, chosen in settings.backends_in_use.items()
+    }
     retrieval = settings.retrieval.model_dump(mode="json", exclude={"index"})
     personas = {name: persona.model_dump(mode="json") for name, persona in settings.personas.items()}
     validators = {name: chosen.model_dump(mode="json") for name, chosen in settings.validators.items()}

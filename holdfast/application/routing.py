@@ -23,8 +23,8 @@ from holdfast.domain.outcomes import classify
 from holdfast.domain.route_choice import RouteChoice, RoutingStrategy
 from holdfast.domain.route_load import Journey
 from holdfast.domain.stream_outlet import Outlet
-from holdfast.ports.errors import BackendRequestError, NoInstanceError, RefusedError, RequestError
-from holdfast.ports.events import EventSink, FellBack, RouteChosen
+from holdfast.ports.errors import BackendAuthenticationError, BackendRequestError, NoInstanceError, RefusedError, RequestError
+from holdfast.ports.events import CredentialsRefused, EventSink, FellBack, RouteChosen
 from holdfast.ports.inference import Completion, Prompt
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import BackendHealth
@@ -114,6 +114,7 @@ class FallbackRouter:
                     raise
                 except Exception as error:  # noqa: BLE001 - re-raised below, once no other backend is left
                     failures.append((name, error))
+                    self._tell_failure(name, error)
                     took_effect = (tally.attempts and not idempotent) or (outlet is not None and outlet.sent_bytes)
                     if took_effect or deadline.has_passed():
                         break
@@ -150,6 +151,10 @@ class FallbackRouter:
         if order and self._events is not None and self._choice.strategy is not RoutingStrategy.ORDERED:
             self._events.emit(RouteChosen(backend=order[0], strategy=self._choice.strategy.value))
         return order
+
+    def _tell_failure(self, name: str, error: Exception) -> None:
+        if self._events is not None and isinstance(error, BackendAuthenticationError):
+            self._events.emit(CredentialsRefused(backend=name))
 
     def _tell_fall_back(self, failed: str, error: Exception, following: str) -> None:
         if self._events is not None:

@@ -17,63 +17,36 @@ from pydantic import Field
 
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.gateway_settings import GatewaySettings
+from holdfast.application.guard_settings import GuardSettings
+from holdfast.application.http_settings import AnthropicSettings, OpenAISettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import RegistrySettings
 from holdfast.application.section import Section
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.authentication_config import AuthenticationConfig
-from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.deduplicator import DeduplicationConfig
 from holdfast.domain.event_hub import EventConfig
-from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.domain.model_slot_config import ModelSlotConfig
-from holdfast.domain.pool import PoolConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
-from holdfast.domain.retry_budget import RetryBudgetConfig
-from holdfast.domain.retry_policy import RetryPolicy
 from holdfast.domain.route_choice import RoutingConfig
 from holdfast.domain.session import SessionConfig
 from holdfast.domain.stream_outlet import StreamingConfig
 
 __all__ = [
+    "AnthropicSettings",
     "BackendSettings",
     "ExtractiveSettings",
     "GuardSettings",
     "IdentitySettings",
+    "OpenAISettings",
     "RetrievalSettings",
     "ScriptedSettings",
     "SessionSettings",
     "Settings",
     "TenantSettings",
 ]
-
-
-class GuardSettings(Section):
-    """What stands around each backend.
-
-    Args:
-        attempt_timeout_s: seconds one attempt may take, or until the first piece of one that streams; default 30,
-            unmeasured.
-        stream_idle_timeout_s: seconds between two pieces of an attempt that streams; those for which a slow reader
-            keeps the backend waiting do not count; default 30, unmeasured.
-        retry: when a failed attempt is tried again.
-        retry_budget: how much of its load may be retries, and second attempts of hedged calls.
-        hedge: asks it a second time when it is slower than usual; None, the default, does not.
-        breaker: when the backend is left alone for a while.
-        rate_limit: how many requests and tokens it gets in a minute; None, the default, for no limit.
-        pool: how many calls it gets at once.
-    """
-
-    attempt_timeout_s: float = Field(default=30.0, gt=0)
-    stream_idle_timeout_s: float = Field(default=30.0, gt=0)
-    retry: RetryPolicy = RetryPolicy()
-    retry_budget: RetryBudgetConfig = RetryBudgetConfig()
-    hedge: HedgeConfig | None = None
-    breaker: BreakerConfig = BreakerConfig()
-    rate_limit: RateLimitConfig | None = None
-    pool: PoolConfig = PoolConfig()
 
 
 class ExtractiveSettings(Section):
@@ -103,7 +76,9 @@ class ScriptedSettings(Section):
     guard: GuardSettings | None = None
 
 
-BackendSettings = Annotated[ExtractiveSettings | ScriptedSettings, Field(discriminator="kind")]
+BackendSettings = Annotated[
+    ExtractiveSettings | ScriptedSettings | OpenAISettings | AnthropicSettings, Field(discriminator="kind")
+]
 """One backend, by its kind; its own guard, if any, replaces the common one."""
 
 
@@ -180,6 +155,7 @@ class Settings(Section):
         retrieval: where answers come from.
         guard: what stands around each backend that has no guard of its own.
         backends: the backends by name, in the order in which they are tried.
+        only_backend: the name of the one that is used, as if there were no others; None, the default, for all of them.
         routing: which of them is tried first, where it is not always the same.
         models: how many models are in memory at once, for backends that have to be loaded.
         host_guard: how much memory of the machine no model may take.
@@ -210,6 +186,7 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     guard: GuardSettings = GuardSettings()
     backends: dict[str, BackendSettings] = Field(default={"extractive": ExtractiveSettings()}, min_length=1)
+    only_backend: str | None = None
     routing: RoutingConfig = RoutingConfig()
     models: ModelSlotConfig = ModelSlotConfig()
     host_guard: HostGuardConfig = HostGuardConfig()
@@ -222,3 +199,8 @@ class Settings(Section):
     batch: BatchConfig = BatchConfig()
     events: EventConfig = EventConfig()
     log_events: bool = False
+
+    @property
+    def backends_in_use(self) -> dict[str, BackendSettings]:
+        """Those of the backends that are used."""
+        return {name: chosen for name, chosen in self.backends.items() if self.only_backend in {None, name}}

@@ -8,6 +8,7 @@ Not responsible for: reading settings: see `holdfast.application.settings_source
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import typing
@@ -102,7 +103,8 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
     )
     tree: dict[str, Any] = everything.model_dump()
     if chosen is not None:
-        tree = {key: tree.get(key) for key in _kinds_of(parents[0])[chosen].model_fields}
+        fields = _kinds_of(parents[0])[chosen].model_fields
+        tree = {key: tree.get(key) or _fields_of(field.default) for key, field in fields.items()}
         parents = parents[2:]
     elif len(parents) > 1 and parents[0] in {"tenants", "personas"}:
         tree = tree[parents[0]][""]
@@ -110,6 +112,10 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
     for name in parents:
         tree = tree[name]
     return list(tree)
+
+
+def _fields_of(value: object) -> dict[str, Any] | None:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else None
 
 
 def _kinds_of(section: str) -> dict[str, type[Section]]:

@@ -21,6 +21,7 @@ __all__ = [
     "BreakerRefused",
     "ClaimFenced",
     "ClaimTakenOver",
+    "CredentialsRefused",
     "Deduplicated",
     "DeregistrationFailed",
     "EnvelopeRefused",
@@ -303,6 +304,13 @@ class HedgeRefused(Event):
 
     backend: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsRefused(Event):
+    """A backend does not accept our credentials; no retry helps until somebody changes them."""
+
+    backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,12 @@ class FakeServer:
     connections: int = 0
     open_connections: int = 0
 
+    async def wait_left(self, *, within_s: float = 5.0) -> None:
+        """Wait until every client has closed its connection."""
+        with anyio.fail_after(within_s):
+            while self.open_connections:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.005)
+
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncGenerator[FakeServer]:

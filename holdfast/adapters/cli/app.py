@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from holdfast.adapters.cli.backend_options import choose_backend
 from holdfast.adapters.cli.error_exit import errors_to_exit
 from holdfast.adapters.cli.settings_option import parse_settings
 from holdfast.ports.application import Application
@@ -27,6 +28,14 @@ _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the resu
 _Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", readable=False)]
 _Question = Annotated[str, typer.Argument(help="What to answer.")]
 _Persona = Annotated[str | None, typer.Option("--persona", metavar="NAME", help="Who answers; see personas.")]
+_Backend = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="Use this backend only; openai and anthropic need --base-url."),
+]
+_BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="Its server, such as http://127.0.0.1:8080/v1.")
+]
+_Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Which of its models is asked.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 _RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run the items that failed, and only those.")]
@@ -70,6 +79,9 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
         input_path: _Input,
         *,
         out: _Out,
+        backend: _Backend = None,
+        base_url: _BaseUrl = None,
+        model: _Model = None,
         retry_failed: _RetryFailed = False,
         rollback: _Rollback = False,
         quiet: _Quiet = False,
@@ -85,7 +97,8 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
         with errors_to_exit():
             from holdfast.adapters.cli.run_command import choose_view, rollback_batch, run_batch  # noqa: PLC0415 - slow
 
-            application = load(parse_settings(settings))
+            chosen = choose_backend(parse_settings(settings), backend=backend, base_url=base_url, model=model)
+            application = load(chosen)
             view = choose_view(quiet=quiet, as_json=as_json)
             if rollback:
                 rollback_batch(application, out, view=view)
@@ -93,10 +106,13 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
                 raise typer.Exit(run_batch(application, input_path, out, retry_failed=retry_failed, view=view))
 
     @app.command()
-    def ask(
+    def ask(  # noqa: PLR0913 - as above
         question: _Question,
         *,
         persona: _Persona = None,
+        backend: _Backend = None,
+        base_url: _BaseUrl = None,
+        model: _Model = None,
         as_json: _Json = False,
         settings: _Set = [],  # noqa: B006 - as above
     ) -> None:
@@ -104,7 +120,8 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
         with errors_to_exit():
             from holdfast.adapters.cli.ask_command import ask_question  # noqa: PLC0415 - as above
 
-            ask_question(load(parse_settings(settings)), question, persona=persona, as_json=as_json)
+            chosen = choose_backend(parse_settings(settings), backend=backend, base_url=base_url, model=model)
+            ask_question(load(chosen), question, persona=persona, as_json=as_json)
 
     @app.command()
     def status(folder: _Folder, *, as_json: _Json = False) -> None:

@@ -44,6 +44,7 @@ _DEBUG: Final[tuple[type[Event], ...]] = (
 )
 _WARNING: Final[tuple[type[Event], ...]] = (
     events.BreakerOpened,
+    events.CredentialsRefused,
     events.OverloadBegan,
     events.ResourceFailed,
     events.LeaseLeaked,

@@ -11,6 +11,7 @@ from holdfast.adapters.logging import LoggingEventSink
 from holdfast.ports.events import (
     BreakerClosed,
     BreakerOpened,
+    CredentialsRefused,
     Deduplicated,
     Event,
     LimitChanged,
@@ -113,6 +114,7 @@ def test_emit_event_of_ones_own_whose_value_is_no_json_is_logged_by_its_text(log
         (Deduplicated(key="0" * 64, disposition=Disposition.CACHED), logging.DEBUG),
         (LimitChanged(before=20, after=18, recent_s=None, baseline_s=None), logging.INFO),
         (BreakerOpened(breaker="a", open_s=5.0), logging.WARNING),
+        (CredentialsRefused(backend="a"), logging.WARNING),
     ],
 )
 def test_emit_logs_at_the_level_of_the_events_kind(event: Event, level: int, logged: list[logging.LogRecord]) -> None:

@@ -28,6 +28,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "identity.max_message_bytes",
         "max_request_bytes",
     ),
+    ({"only_backend": "b"}, "only_backend", "extractive"),
     ({"gateway": {"host": "0.0.0.0"}}, "gateway.host", "gateway.api_keys"),
     ({"gateway": {"host": "example.org"}}, "gateway.host", "gateway.api_keys_file"),
     ({"gateway": {"max_body_bytes": 1000}}, "gateway.max_body_bytes", "max_request_bytes"),
