@@ -23,7 +23,13 @@ from holdfast.domain.outcomes import classify
 from holdfast.domain.route_choice import RouteChoice, RoutingStrategy
 from holdfast.domain.route_load import Journey
 from holdfast.domain.stream_outlet import Outlet
-from holdfast.ports.errors import BackendAuthenticationError, BackendRequestError, NoInstanceError, RefusedError, RequestError
+from holdfast.ports.errors import (
+    BackendAuthenticationError,
+    BackendRequestError,
+    NoInstanceError,
+    RefusedError,
+    RequestError,
+)
 from holdfast.ports.events import CredentialsRefused, EventSink, FellBack, RouteChosen
 from holdfast.ports.inference import Completion, Prompt
 from holdfast.ports.outcome import Outcome
