@@ -3,8 +3,9 @@
 Responsibility: the one rule behind `holdfast.ports.answer_store.AnswerStore`, for stores that can call it, and for the
     contract that compares it with those that have to restate it.
 Guarantees: at most one claim holds a key at any moment; tokens of a key grow; what a claim whose lease is over asks for
-    changes nothing; a record that has ended says no more than none.
-Not responsible for: keeping records, and time, which is passed in and never goes back.
+    changes nothing; a record that has ended says no more than none. A clock that is set back by more than a second ends
+    what was known before: a lease, or an answer, would be good for as long again.
+Not responsible for: keeping records, and time, which is passed in.
 
 Times and durations are whole microseconds, which every store can compare exactly.
 """
@@ -19,6 +20,7 @@ from holdfast.ports.answer_store import AnswerClaim, Busy, Told, Won
 __all__ = ["AnswerRecord", "as_us", "claimed", "extended", "released", "settled"]
 
 _US_PER_S: Final = 1_000_000
+_MOST_SET_BACK_US: Final = 1_000_000
 
 
 def as_us(seconds: float) -> int:
@@ -31,6 +33,7 @@ class AnswerRecord:
     """One key.
 
     Args:
+        changed_at_us: when it was written.
         token: of the newest claim.
         claimant: whose that is; None once it was settled or released.
         held_until_us: when its lease is over.
@@ -40,6 +43,7 @@ class AnswerRecord:
         told_until_us: until when those are told who waited for it.
     """
 
+    changed_at_us: int
     token: int
     claimant: str | None
     held_until_us: int
@@ -55,13 +59,17 @@ class AnswerRecord:
         told_until_us = 0 if self.settled is None else max(self.kept_until_us, self.told_until_us)
         return max(self.token + 1, held_until_us, told_until_us)
 
+    def has_ended(self, now_us: int) -> bool:
+        """Return whether the record says nothing any more."""
+        return now_us >= self.ends_at_us or now_us < self.changed_at_us - _MOST_SET_BACK_US
+
     def is_held(self, now_us: int) -> bool:
         """Return whether somebody is at it."""
         return self.claimant is not None and now_us < self.held_until_us
 
     def is_held_by(self, token: int, now_us: int) -> bool:
         """Return whether the claim of that token is not over."""
-        return self.token == token and self.is_held(now_us)
+        return self.token == token and self.is_held(now_us) and not self.has_ended(now_us)
 
     def told(self, claim: AnswerClaim, now_us: int) -> Told | None:
         """Return what `claim` is told of the outcome; None if there is none for it."""
@@ -76,23 +84,25 @@ class AnswerRecord:
 def claimed(record: AnswerRecord | None, claim: AnswerClaim, now_us: int) -> tuple[AnswerRecord, Told | Won | Busy]:
     """Return what is known of the key after `claim`, and what the claimant hears."""
     held_until_us = now_us + as_us(claim.lease_s)
-    if record is None or record.ends_at_us <= now_us:
-        return AnswerRecord(token=now_us, claimant=claim.claimant, held_until_us=held_until_us), Won(token=now_us)
+    if record is None or record.has_ended(now_us):
+        token = now_us if record is None else max(now_us, record.token + 1)
+        new = AnswerRecord(changed_at_us=now_us, token=token, claimant=claim.claimant, held_until_us=held_until_us)
+        return new, Won(token=token)
     if (told := record.told(claim, now_us)) is not None:
         return record, told
-    if not record.is_held(now_us):
-        token = max(now_us, record.token + 1)
-        return replace(record, token=token, claimant=claim.claimant, held_until_us=held_until_us), Won(token=token)
-    if record.claimant == claim.claimant:  # who asks again has not heard the answer
-        return replace(record, held_until_us=held_until_us), Won(token=record.token)
-    return record, Busy(token=record.token, left_s=(record.held_until_us - now_us) / _US_PER_S)
+    if record.is_held(now_us) and record.claimant != claim.claimant:
+        return record, Busy(token=record.token, left_s=(record.held_until_us - now_us) / _US_PER_S)
+    # Who asks again has not heard the answer.
+    token = record.token if record.is_held(now_us) else max(now_us, record.token + 1)
+    won = replace(record, changed_at_us=now_us, token=token, claimant=claim.claimant, held_until_us=held_until_us)
+    return won, Won(token=token)
 
 
 def extended(record: AnswerRecord | None, *, token: int, lease_s: float, now_us: int) -> AnswerRecord | None:
     """Return what is known of the key after its lease was begun anew; None if that is refused."""
     if record is None or not record.is_held_by(token, now_us):
         return None
-    return replace(record, held_until_us=now_us + as_us(lease_s))
+    return replace(record, changed_at_us=now_us, held_until_us=now_us + as_us(lease_s))
 
 
 def settled(
@@ -101,11 +111,12 @@ def settled(
     """Return what is known of the key after its claim was settled; None if that is refused."""
     if record is None:
         return None
-    if record.settled == token and now_us < record.ends_at_us:
+    if record.settled == token and not record.has_ended(now_us):
         return record  # who asks again has not heard that it was done
     if not record.is_held_by(token, now_us):
         return None
     return AnswerRecord(
+        changed_at_us=now_us,
         token=token,
         claimant=None,
         held_until_us=now_us,
@@ -116,8 +127,8 @@ def settled(
     )
 
 
-def released(record: AnswerRecord | None, *, claimant: str) -> AnswerRecord | None:
+def released(record: AnswerRecord | None, *, claimant: str, now_us: int) -> AnswerRecord | None:
     """Return what is known of the key after `claimant` has given it up; None if that changes nothing."""
-    if record is None or record.claimant != claimant:
+    if record is None or record.claimant != claimant or record.has_ended(now_us):
         return None
-    return replace(record, claimant=None)
+    return replace(record, changed_at_us=now_us, claimant=None)

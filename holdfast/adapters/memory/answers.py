@@ -64,7 +64,7 @@ class MemoryAnswers:
     async def release(self, key: bytes, *, claimant: str) -> None:
         """End the claimant's claim without an outcome; see `AnswerStore.release`."""
         await checkpoint()
-        self._keep(key, released(self._records.get(key), claimant=claimant))
+        self._keep(key, released(self._records.get(key), claimant=claimant, now_us=self._now_us()))
 
     def __len__(self) -> int:
         """Return how many keys something is known of."""
@@ -83,7 +83,7 @@ class MemoryAnswers:
         if len(self._records) < self._look_at:
             return
         now_us = self._now_us()
-        self._records = {key: record for key, record in self._records.items() if now_us < record.ends_at_us}
+        self._records = {key: record for key, record in self._records.items() if not record.has_ended(now_us)}
         self._look_at = max(_FEW, 2 * len(self._records))
 
 

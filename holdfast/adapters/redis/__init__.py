@@ -1,7 +1,17 @@
 """What several processes share in Redis; needs the extra ``redis``, and asyncio."""
 
 from holdfast.adapters.redis.address import RedisAddress, RedisCluster, RedisSentinel, RedisServer
+from holdfast.adapters.redis.answers import RedisAnswers
 from holdfast.adapters.redis.sessions import RedisSessions
 from holdfast.adapters.redis.store import RedisConfig, RedisStore
 
-__all__ = ["RedisAddress", "RedisCluster", "RedisConfig", "RedisSentinel", "RedisServer", "RedisSessions", "RedisStore"]
+__all__ = [
+    "RedisAddress",
+    "RedisAnswers",
+    "RedisCluster",
+    "RedisConfig",
+    "RedisSentinel",
+    "RedisServer",
+    "RedisSessions",
+    "RedisStore",
+]

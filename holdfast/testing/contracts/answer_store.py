@@ -32,6 +32,7 @@ _STEPS: Final = 30
 
 # Moments meet the ends of leases and of outcomes, and fall just before and behind them.
 _DURATIONS_S: Final = (0.0, 0.001, 0.5, 1.0, 1.0, 2.0, 4.999, 5.0, 5.001)
+_SET_BACK_S: Final = (-0.5, -1.0, -1.000001, -3600.0)
 
 _Ask = Callable[[AnswerStore], Awaitable[object]]
 _Expect = Callable[[AnswerRecord | None, int], tuple[AnswerRecord | None, object]]
@@ -48,7 +49,7 @@ class AnswerStep:
     """One step of a random history: time passes, and a store is asked something.
 
     Args:
-        pause_s: what passes before.
+        pause_s: what passes before; below 0 where the clock is set back.
         ask: asks a store.
         expect: what the rule makes of the same question, and what it hears.
     """
@@ -65,13 +66,15 @@ class AnswerHistory:
         key: what they are after.
         seed: of every choice.
         now_us: when it begins, on the store's clock.
+        is_set_back: whether that clock is set back now and then.
     """
 
-    def __init__(self, key: bytes, *, seed: int, now_us: int) -> None:
+    def __init__(self, key: bytes, *, seed: int, now_us: int, is_set_back: bool = False) -> None:
         self.key = key
         self.now_us = now_us
         self.record: AnswerRecord | None = None
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        self._pauses_s = _DURATIONS_S + (_SET_BACK_S if is_set_back else ())
         self._tokens: list[int] = []
 
     def step(self) -> AnswerStep:
@@ -85,7 +88,7 @@ class AnswerHistory:
                 ask, expect = self._settle()
             case _:
                 ask, expect = self._release()
-        return AnswerStep(pause_s=self._random.choice(_DURATIONS_S), ask=ask, expect=expect)
+        return AnswerStep(pause_s=self._random.choice(self._pauses_s), ask=ask, expect=expect)
 
     def follow(self, step: AnswerStep) -> object:
         """Return what the rule hears, and go on from there."""
@@ -133,7 +136,7 @@ class AnswerHistory:
         claimant = self._random.choice("abc")
         return (
             lambda store: store.release(self.key, claimant=claimant),
-            lambda record, _: (released(record, claimant=claimant) or record, None),
+            lambda record, now_us: (released(record, claimant=claimant, now_us=now_us) or record, None),
         )
 
 
