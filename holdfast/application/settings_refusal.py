@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
+from holdfast.application.registry_settings import FileRegistrySettings, RegistrationSettings, RegistrySettings
 from holdfast.application.section import Section
 from holdfast.application.settings import BackendSettings, GuardSettings, IdentitySettings, Settings, TenantSettings
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
@@ -29,7 +30,7 @@ from holdfast.ports.errors import ConfigurationError
 __all__ = ["nearest_name", "refusal", "told_source"]
 
 
-_SECRETS: Final = {"api_key", "api_keys"}
+_SECRETS: Final = {"api_key", "api_keys", "token"}
 """Sections and settings whose values are never shown."""
 
 
@@ -49,8 +50,9 @@ def refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> Configu
 def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> ConfigurationError:
     parts = [str(part) for part in problem["loc"]]
     chosen: str | None = None
-    if _kinds_of(parts[0]) and len(parts) > 2:
-        chosen = parts.pop(2)  # backends.<name>.<kind>: pydantic names the chosen kind there, which nobody wrote
+    kind_at = _kind_at(parts[0])
+    if _kinds_of(parts[0]) and len(parts) > kind_at:
+        chosen = parts.pop(kind_at)  # pydantic names the chosen kind there, which nobody wrote
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, ConfigurationError):  # raised by a mechanism's own constructor, which knows its last part only
         own_section, _, name = cause.path.rpartition(".")
@@ -99,13 +101,18 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
         tenants={"": TenantSettings(rate_limit=rate_limit)},
         tenant_rate_limit=rate_limit,
         personas={"": PersonaSettings(prompt="")},
+        registry=FileRegistrySettings(
+            kind="file", path=Path(), registration=RegistrationSettings(service="-", host="-", port=1)
+        ),
         identity=IdentitySettings(audience="-", key_file=Path(), trust_file=Path()),
     )
     tree: dict[str, Any] = everything.model_dump()
     if chosen is not None:
+        kind_at = _kind_at(parents[0])
         fields = _kinds_of(parents[0])[chosen].model_fields
-        tree = {key: tree.get(key) or _fields_of(field.default) for key, field in fields.items()}
-        parents = parents[2:]
+        known = tree if kind_at == 2 else tree[parents[0]]
+        tree = {key: known.get(key) or _fields_of(field.default) for key, field in fields.items()}
+        parents = parents[kind_at:]
     elif len(parents) > 1 and parents[0] in {"tenants", "personas"}:
         tree = tree[parents[0]][""]
         parents = parents[2:]
@@ -118,8 +125,13 @@ def _fields_of(value: object) -> dict[str, Any] | None:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else None
 
 
+def _kind_at(section: str) -> int:
+    """Return where the kind comes in a path: ``registry`` is one of its kinds, ``backends`` has one for each name."""
+    return 1 if section == "registry" else 2
+
+
 def _kinds_of(section: str) -> dict[str, type[Section]]:
-    """Return the kinds that the entries of a section can be of, by name; none for a section without kinds."""
-    kinds = {"backends": BackendSettings, "validators": ValidatorSettings}.get(section)
+    """Return the kinds that a section or its entries can be of, by name; none for a section without kinds."""
+    kinds = {"backends": BackendSettings, "validators": ValidatorSettings, "registry": RegistrySettings}.get(section)
     classes: tuple[type[Section], ...] = () if kinds is None else typing.get_args(typing.get_args(kinds)[0])
     return {typing.get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in classes}

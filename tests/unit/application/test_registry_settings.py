@@ -1,0 +1,212 @@
+"""The section ``registry``: what it makes, and what is wrong with it, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dependency_injector import providers
+
+from holdfast.adapters.consul import ConsulRegistry
+from holdfast.adapters.files import FileRegistry
+from holdfast.application.container import Container, Registry
+from holdfast.application.diagnosis import diagnose
+from holdfast.application.registry_settings import ConsulRegistrySettings, RegistrationSettings
+from holdfast.application.settings import Settings
+from holdfast.application.settings_sources import LoadedSettings, load_settings
+from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.registry import ServiceInstance
+
+OWN: dict[str, Any] = {"service": "asks", "host": "10.0.0.7", "port": 8080}
+TOKEN = "very-secret-0123"  # noqa: S105 - of nobody
+
+
+def load(tmp_path: Path, registry: dict[str, Any]) -> LoadedSettings:
+    return load_settings(tmp_path, {"registry": registry})
+
+
+def container_of(settings: Settings) -> Container:
+    return Container(settings=providers.Object(settings))
+
+
+def test_registry_by_default_is_none(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path).settings
+
+    assert settings.registry is None
+    assert container_of(settings).registry() is None
+
+
+def test_registry_of_files_follows_the_folder_that_is_set_and_registers_as_it_is_told(tmp_path: Path) -> None:
+    own = {**OWN, "tags": ["eu"], "metadata": {"model": "tiny"}, "ttl_s": 30.0, "forget_after_s": 90.0}
+    settings = load(
+        tmp_path,
+        {"kind": "file", "path": str(tmp_path), "discovery": {"max_instances": 7}, "registration": own},
+    ).settings
+
+    registry: Registry = container_of(settings).registry()
+
+    assert isinstance(registry.services, FileRegistry)
+    assert registry.discovery.max_instances == 7
+    assert (registry.registration.ttl_s, registry.registration.forget_after_s) == (30.0, 90.0)
+    assert registry.instance == ServiceInstance(
+        service="asks",
+        instance_id="asks-10.0.0.7-8080",
+        host="10.0.0.7",
+        port=8080,
+        tags=("eu",),
+        metadata={"model": "tiny"},
+    )
+
+
+def test_registry_of_consul_is_the_agent_of_this_machine_unless_another_is_set(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"kind": "consul"}).settings
+
+    assert isinstance(settings.registry, ConsulRegistrySettings)
+    assert settings.registry.address == "http://127.0.0.1:8500"
+    registry: Registry = container_of(settings).registry()
+    assert isinstance(registry.services, ConsulRegistry)
+    assert registry.instance is None
+
+
+def test_registry_token_from_the_environment_is_shown_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_REGISTRY__KIND", "consul")
+    monkeypatch.setenv("HOLDFAST_REGISTRY__TOKEN", TOKEN)
+
+    loaded = load_settings(tmp_path)
+
+    assert isinstance(loaded.settings.registry, ConsulRegistrySettings)
+    assert loaded.settings.registry.token is not None
+    assert loaded.settings.registry.token.get_secret_value() == TOKEN
+    assert TOKEN not in f"{loaded}{loaded.settings.model_dump()}{loaded.settings.model_dump_json()}"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown kind": ({"kind": "zookeeper"}, "registry.kind: must be 'file' or 'consul'"),
+    "no kind": ({"path": "x"}, "registry.kind: must be 'file' or 'consul'"),
+    "no path": ({"kind": "file"}, "registry.path: is missing"),
+    "unknown key": ({"kind": "consul", "adress": "x"}, "registry.adress: .*did you mean 'registry.address'"),
+    "key of the other kind": ({"kind": "file", "path": "x", "poll": 1}, "did you mean 'registry.poll_s'"),
+    "unknown key below": (
+        {"kind": "consul", "discovery": {"max_instance": 1}},
+        "registry.discovery.max_instance: .*did you mean 'registry.discovery.max_instances'",
+    ),
+    "unknown key of the registration": (
+        {"kind": "consul", "registration": {**OWN, "ttl": 1}},
+        "registry.registration.ttl: .*did you mean 'registry.registration.ttl_s'",
+    ),
+    "no port": (
+        {"kind": "consul", "registration": {"service": "asks", "host": "h"}},
+        "registry.registration.port: is missing",
+    ),
+    "port out of range": (
+        {"kind": "consul", "registration": {**OWN, "port": 65536}},
+        "registry.registration.port: must be from 1 to 65535, not 65536",
+    ),
+    "blank service": (
+        {"kind": "consul", "registration": {**OWN, "service": " "}},
+        "registry.registration.service: must not be blank",
+    ),
+    "address that nobody reaches": (
+        {"kind": "consul", "registration": {**OWN, "host": "0.0.0.0"}},  # noqa: S104 - refused
+        "registry.registration.host: .*others reach this machine",
+    ),
+    "empty id": (
+        {"kind": "consul", "registration": {**OWN, "instance_id": ""}},
+        "registry.registration.instance_id: must not be empty",
+    ),
+    "forgotten before it is dead": (
+        {"kind": "consul", "registration": {**OWN, "ttl_s": 90}},
+        "registry.registration.forget_after_s: must be at least registry.registration.ttl_s, 90",
+    ),
+    "no wait": ({"kind": "consul", "discovery": {"wait_s": 0}}, "registry.discovery.wait_s: must be a finite number"),
+    "polls without a pause": ({"kind": "file", "path": "x", "poll_s": 0}, "registry.poll_s: "),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_registry_that_is_wrong_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    given, said = REFUSED[case]
+
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load(tmp_path, given)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_registry_token_that_is_wrong_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^registry\.token: ") as caught:
+        load(tmp_path, {"kind": "consul", "token": [TOKEN]})
+
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"address": "nonsense"}, "registry.address"),
+        ({"address": "ftp://127.0.0.1"}, "registry.address"),
+        ({"address": "http://127.0.0.1:99999"}, "registry.address"),
+        ({"token": "two words"}, "registry.token"),
+        ({"token": "a", "token_file": "b"}, "registry.token_file"),
+        ({"ca_file": "ca.pem"}, "registry.ca_file"),
+        ({"address": "https://127.0.0.1", "ca_file": "missing.pem"}, "registry.ca_file"),
+    ],
+)
+def test_registry_that_no_client_can_be_made_of_is_refused_before_anything_is_opened(
+    given: dict[str, Any], path: str, tmp_path: Path
+) -> None:
+    container = container_of(load(tmp_path, {"kind": "consul", **given}).settings)
+
+    with pytest.raises(ConfigurationError) as caught:
+        container.registry()
+
+    assert caught.value.path == path
+
+
+def test_registry_of_consul_without_its_extra_names_the_setting_and_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import sys  # noqa: PLC0415 - only here
+
+    for name in [loaded for loaded in sys.modules if loaded.startswith("holdfast.adapters.consul")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "consul", None)
+    container = container_of(load(tmp_path, {"kind": "consul"}).settings)
+
+    with pytest.raises(ConfigurationError, match=r"^registry\.kind: .*holdfast\[consul\]"):
+        container.registry()
+
+
+def test_registration_with_an_id_of_its_own_is_found_by_that() -> None:
+    assert RegistrationSettings(**OWN, instance_id="blue").instance().instance_id == "blue"
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_doctor_says_that_the_registry_answers(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"kind": "file", "path": str(tmp_path / "registry")})
+
+    diagnosis = await diagnose(loaded, container_of(loaded.settings))
+
+    [check] = [check for check in diagnosis.checks if check.name == "registry"]
+    assert (check.passed, check.detail) == (True, "ready")
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"address": "http://127.0.0.1:1"}, "consul: does not answer"),
+        ({"address": "nonsense"}, "registry.address: must be http"),
+    ],
+)
+async def test_doctor_says_why_the_registry_cannot_be_asked(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"kind": "consul", **given})
+
+    diagnosis = await diagnose(loaded, container_of(loaded.settings))
+
+    [check] = [check for check in diagnosis.checks if check.name == "registry"]
+    assert not check.passed
+    assert check.detail.startswith(said)
