@@ -200,6 +200,7 @@ except (ImportError, SystemExit) as error:
 """
 
 STATEMENTS = {
+    "claude_agent": "import holdfast.adapters.inference.claude_agent.exchange",
     "cli": "from holdfast.__main__ import main; main()",
     "llama_cpp": "from holdfast.adapters.inference.llama_cpp import require_llama_cpp; require_llama_cpp()",
 }

@@ -1,0 +1,149 @@
+"""The Claude agent of this machine as a backend.
+
+Responsibility: `InferenceBackend` over one process of the agent for each call, without tools, memory or files.
+Guarantees: importing this module loads no SDK, which takes a second; a worker thread does, at the first call. Where the
+    SDK or the agent is missing, each call fails with `BackendUnavailableError`, as those of any backend that is down,
+    until it is installed.
+Not responsible for: how long a call may take: the attempt's timeout ends it; sampling parameters and stop texts, which
+    the agent knows nothing of; streaming: the answer is one piece.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from holdfast.adapters.inference.claude_agent.environment import agent_environment
+from holdfast.adapters.inference.claude_agent.wording import instructions_of, json_of, question_of
+from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.ports.errors import BackendProtocolError, BackendRequestError, BackendUnavailableError
+from holdfast.ports.inference import (
+    Completion,
+    InferenceBackend,
+    Prompt,
+    ResponseFormat,
+    Role,
+    ToolChoice,
+)
+from holdfast.ports.resource import ResourceProvider
+
+__all__ = ["ClaudeAgentBackend", "ClaudeAgentOptions", "ClaudeAgentProvider"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaudeAgentOptions:
+    """Which agent is asked, and as what.
+
+    Args:
+        cli_path: its program; None for the one that the SDK brings, or ``claude`` on PATH.
+        model: which model answers a prompt that names none; None leaves it to the agent.
+        pass_environment: names of further environment variables that the agent may see. Of ours it gets only what a
+            program needs to run and reach the network, and its own credentials.
+    """
+
+    cli_path: Path | None = None
+    model: str | None = None
+    pass_environment: tuple[str, ...] = ()
+
+
+class ClaudeAgentBackend:
+    """Starts the agent for each call, and ends it when the answer is there; any number of calls at once.
+
+    Args:
+        name: what errors call it.
+        options: which agent.
+    """
+
+    def __init__(self, name: str, options: ClaudeAgentOptions = ClaudeAgentOptions()) -> None:
+        self._name = name
+        self._options = options
+
+    async def open(self) -> None:
+        """See to it that the agent can be started.
+
+        Raises:
+            BackendUnavailableError: the SDK or the agent is missing.
+        """
+        await self._find()
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        """Return the agent's answer, from one turn.
+
+        JSON is taken out of the Markdown fences around it.
+
+        Raises:
+            BackendUnavailableError: SDK or agent are missing, it ended without an answer, or it is down.
+            BackendAuthenticationError: it has no credentials that are accepted, or no credit.
+            BackendThrottledError: it has asked too much lately.
+            BackendRequestError: the prompt is refused, or asks for calls of tools.
+            BackendProtocolError: it says what cannot be understood, or no JSON where that was asked for.
+
+        Cancellation: the agent is ended, by force after half a second, and with it whatever it began.
+        """
+        parameters = prompt.parameters
+        if parameters.tool_choice is ToolChoice.REQUIRED or any(
+            message.role is Role.TOOL or message.tool_calls for message in prompt.messages
+        ):
+            raise BackendRequestError("calls no tools; ask another backend", backend=self._name)
+        program = await self._find()
+        from holdfast.adapters.inference.claude_agent.exchange import ask  # noqa: PLC0415 - `_find` has loaded it
+
+        completion = await ask(
+            program,
+            question_of(prompt),
+            instructions=instructions_of(prompt),
+            model=prompt.model or self._options.model,
+            environment=agent_environment(os.environ, passed=self._options.pass_environment, trace=prompt.trace),
+            backend=self._name,
+        )
+        if parameters.response_format is not ResponseFormat.JSON:
+            return completion
+        text = json_of(completion.text)
+        if text is None:
+            raise BackendProtocolError("answers with no JSON where that was asked for", backend=self._name)
+        return replace(completion, text=text)
+
+    async def _find(self) -> str:
+        cli_path = self._options.cli_path
+        try:
+            program = await run_sync(_find_program, cli_path)
+        except ImportError as error:
+            raise BackendUnavailableError(str(error), backend=self._name) from error
+        if program is None:
+            missing = "there is no Claude agent here; install it" if cli_path is None else f"{cli_path} is no program"
+            raise BackendUnavailableError(f"{missing}, or name it in cli_path", backend=self._name)
+        return program
+
+
+def _find_program(cli_path: Path | None) -> str | None:
+    from holdfast.adapters.inference.claude_agent.exchange import find_program  # noqa: PLC0415 - in a worker thread
+
+    return find_program(cli_path)
+
+
+class ClaudeAgentProvider(SharedBackendProvider):
+    """Hands out one backend, as long as its agent can be started.
+
+    Args:
+        backend: which one.
+    """
+
+    def __init__(self, backend: ClaudeAgentBackend) -> None:
+        super().__init__(backend)
+        self._agent = backend
+
+    async def create(self) -> InferenceBackend:
+        """Return the backend.
+
+        Raises:
+            BackendUnavailableError: its SDK or its agent is missing.
+        """
+        await self._agent.open()
+        return await super().create()
+
+
+_: type[InferenceBackend] = ClaudeAgentBackend
+__: type[ResourceProvider[InferenceBackend]] = ClaudeAgentProvider
