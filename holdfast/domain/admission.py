@@ -166,6 +166,21 @@ class AdmissionQueue:
         finally:
             self.release(permit, signal)
 
+    def reconfigure(self, config: AdmissionConfig) -> None:
+        """Go by other bounds, ageing and weights from now on.
+
+        What waits stays, also beyond a bound that is lower now: that is for the next who comes to make room for, or not
+        to get in. A tenant that waits keeps the weight with which it came.
+        """
+        self._core.reconfigure(config)
+
+    def resize(self, max_in_flight: int) -> None:
+        """Set how many slots there are, at least 1; of more, those who wait get theirs at once.
+
+        Of fewer, nothing is taken from whoever has one. An adaptive limit stays as it is.
+        """
+        self._core.resize(max_in_flight, now_s=self._clock.monotonic_s())
+
     def statistics(self) -> AdmissionStatistics:
         """Return who waits, and how everybody else ended."""
         return self._core.statistics()

@@ -122,6 +122,17 @@ class AdmissionCore:
             self._limit.resize(self._adaptive.record(signal, began_s=granted_at_s, in_flight=in_flight, now_s=now_s))
         self._hand_on(permit, now_s)
 
+    def reconfigure(self, config: AdmissionConfig) -> None:
+        """Let what comes from now on be bounded and ordered by `config`."""
+        self._capacity = config.max_waiting
+        self._line.reconfigure(config)
+
+    def resize(self, max_in_flight: int, *, now_s: float) -> None:
+        """Set how many slots there are, and hand on those that are free then; an adaptive limit stays as it is."""
+        if self._adaptive is None:
+            self._limit.resize(max_in_flight)
+            self._fill(self._time.read(now_s))
+
     def withdraw(self, entry: Entry, *, now_s: float) -> None:
         """Take `entry` out, because its owner was cancelled; a slot that it was given meanwhile goes to the next."""
         now_s = self._time.read(now_s)
@@ -177,6 +188,9 @@ class AdmissionCore:
     def _hand_on(self, permit: Permit, now_s: float) -> None:
         del self._granted_at_s[permit]
         self._limit.release(permit)
+        self._fill(now_s)
+
+    def _fill(self, now_s: float) -> None:
         while self._line and (freed := self._limit.try_acquire()) is not None:
             entry = self._line.first()
             if entry.urgency.deadline.has_passed():

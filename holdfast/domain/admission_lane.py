@@ -77,6 +77,10 @@ class FairLane:
         self._tokens = 0
         self._orders = itertools.count()
 
+    def reconfigure(self, config: AdmissionConfig) -> None:
+        """Let tenants that come from now on have the weights and the overload of `config`."""
+        self._config = config
+
     def flow_of(self, tenant: str) -> Flow | None:
         """Return what `tenant` has waiting here; None for nothing."""
         return self._waiting.get(tenant)

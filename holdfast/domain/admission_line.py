@@ -51,6 +51,12 @@ class AdmissionLine:
     def __len__(self) -> int:
         return self._count
 
+    def reconfigure(self, config: AdmissionConfig) -> None:
+        """Let what comes from now on be bounded and ordered by `config`."""
+        self._config = config
+        for lane in self._lanes:
+            lane.reconfigure(config)
+
     @property
     def flows(self) -> Iterator[Flow]:
         """What waits, by priority and tenant."""

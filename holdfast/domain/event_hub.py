@@ -95,6 +95,14 @@ class EventHub:
             except Exception:  # noqa: BLE001 - the supervisor of the sinks: a decision stands, whoever cannot hear of it
                 self._sink_failures += 1
 
+    def add(self, sink: EventSink) -> None:
+        """Tell `sink` of what comes from now on, after the others."""
+        self._sinks = (*self._sinks, sink)
+
+    def remove(self, sink: EventSink) -> None:
+        """Tell `sink` no more; nothing happens where it was not told."""
+        self._sinks = tuple(other for other in self._sinks if other is not sink)
+
     def recent(self, limit: int | None = None) -> list[RecordedEvent]:
         """Return the latest events that are kept, at most `limit` of them or all, the oldest first; they stay.
 

@@ -63,6 +63,22 @@ class Gcra:
         self._held: OrderedDict[Hashable, float] = OrderedDict()  # what has not drained, the oldest first
         self._held_total = 0.0
 
+    def retune(self, *, per_s: float, burst: float, max_debt_s: float, now_s: float) -> None:
+        """Go by other numbers from now on; what was taken stays taken, and is paid off at the new rate.
+
+        Args:
+            per_s: as for a new one, like those that follow.
+            burst: units that may be taken at once.
+            max_debt_s: seconds of the rate that are kept of what exceeds the burst.
+            now_s: the time.
+        """
+        self._drain(now_s)
+        self._per_s = per_s
+        self.burst = burst
+        self._fits = burst + per_s * SLACK_S
+        self._most = burst + per_s * max_debt_s
+        self._used = min(self._used, self._most)
+
     def try_take(self, key: Hashable, cost: float, now_s: float) -> bool:
         """Take `cost` if it fits now, and return whether it did; what was taken has to be settled once.
 

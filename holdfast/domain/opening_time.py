@@ -35,6 +35,10 @@ class OpeningTime:
         self._earlier = 0
         self._closed_at_s: float | None = None
 
+    def reconfigure(self, config: BreakerConfig) -> None:
+        """Go by other numbers from the next opening on; what was remembered of earlier ones stays."""
+        self._config = config
+
     def close(self, *, now_s: float) -> None:
         """Begin to forget earlier openings: the breaker closed."""
         self._closed_at_s = now_s

@@ -76,6 +76,10 @@ class Retry:
         self._events = events
         self._name = name
 
+    def follow(self, strategy: RetryStrategy) -> None:
+        """Let `strategy` decide from the next failure on, also for those who are between two attempts."""
+        self._strategy = strategy
+
     async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
         """Return what `work` returns, from the first attempt that does not fail.
 
