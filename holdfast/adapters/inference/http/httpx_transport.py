@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Generator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import anyio
@@ -76,6 +77,7 @@ class HttpxTransport:
     def _client(self, *, kept: int | None) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx2.Timeout(None, connect=self._config.connect_timeout_s),
             # The pool in front of it bounds how many connections there are.
             limits=httpx2.Limits(

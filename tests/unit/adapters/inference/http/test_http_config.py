@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,15 @@ from holdfast.adapters.inference.http import HttpConfig
 from holdfast.ports.errors import ConfigurationError
 
 
+def configured(**numbers: Any) -> HttpConfig:  # noqa: ANN401 - floats and integers
+    return HttpConfig(**numbers)
+
+
 @pytest.mark.parametrize("name", [field.name for field in fields(HttpConfig)])
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
 def test_number_out_of_range_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"^http.{name}: must be a finite number above 0, not {value!r}$"):
-        HttpConfig(**{name: value})  # type: ignore[arg-type] - which of the two types, the test does not know
+        configured(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ def test_number_that_another_leaves_no_room_for_is_refused_with_both_names(name:
     most = getattr(HttpConfig(), other)
 
     with pytest.raises(ConfigurationError, match=f"^http.{name}: must be at most http.{other}, {most!r}, not"):
-        HttpConfig(**{name: most + 1})
+        configured(**{name: most + 1})
 
 
 def test_number_may_be_as_large_as_the_one_that_bounds_it() -> None:

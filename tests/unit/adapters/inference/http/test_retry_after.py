@@ -84,8 +84,11 @@ def test_retry_after_that_nobody_can_mean_is_none(text: str | None) -> None:
 
 
 def test_retry_after_in_milliseconds_goes_first() -> None:
-    assert waited("7", **{"retry-after-ms": "250"}) == 0.25
-    assert waited("7", **{"retry-after-ms": "garbage"}) == 7.0
+    def waited_ms(text: str) -> float | None:
+        return retry_after_s({"retry-after": "7", "retry-after-ms": text}.get, now_unix_s=0.0)
+
+    assert waited_ms("250") == 0.25
+    assert waited_ms("garbage") == 7.0
 
 
 @given(text=st.text(max_size=200), date=st.text(max_size=60))
