@@ -40,11 +40,11 @@ from holdfast.application.settings import (
     SessionSettings,
     Settings,
 )
+from holdfast.application.shared_stores import open_shared_stores
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.rate_trip_policy import RateTripPolicy
 from holdfast.domain.registration import RegistrationConfig
-from holdfast.domain.store_link import StoreLinkConfig
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.events import EventSink
@@ -56,11 +56,10 @@ from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.retry import RetryStrategy
 from holdfast.ports.session import SessionStore
-from holdfast.ports.shared_store import SharedStore
 from holdfast.ports.telemetry import Recorder
 from holdfast.ports.trip import TripPolicy
 
-__all__ = ["Backend", "Container", "Discovered", "Model", "Registry", "SharedStores"]
+__all__ = ["Backend", "Container", "Discovered", "Model", "Registry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,19 +119,6 @@ class Registry:
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedStores:
-    """What several processes share, by its kind; they are all kept in one store.
-
-    Args:
-        store: that store.
-        link: how it is followed.
-    """
-
-    store: SharedStore
-    link: StoreLinkConfig
-
-
 def _open_retriever(settings: RetrievalSettings, clock: Clock) -> AbstractAsyncContextManager[Retriever | None]:
     if settings.folder is None:
         return nullcontext()
@@ -173,10 +159,6 @@ def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyn
     from holdfast.adapters.sqlite.sessions import SqliteSessions  # noqa: PLC0415 - as above
 
     return SqliteSessions(settings.database, clock=clock)
-
-
-def _open_shared_stores() -> AbstractAsyncContextManager[SharedStores | None]:
-    return nullcontext()
 
 
 def _registry(settings: RegistrySettings | None, clock: Clock) -> Registry | None:
@@ -285,7 +267,7 @@ class Container(containers.DeclarativeContainer):
     trip_policy = providers.Callable(_trip_policy)
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
     registry = providers.Factory(_registry, settings.provided.registry, clock)
-    shared_stores = providers.Factory(_open_shared_stores)
+    shared_stores = providers.Factory(open_shared_stores, settings.provided.shared, clock)
     event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
     recorders = providers.Factory(_recorders)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)

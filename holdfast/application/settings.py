@@ -22,6 +22,7 @@ from holdfast.application.http_settings import AnthropicSettings, OpenAISettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import RegistrySettings
 from holdfast.application.section import Section
+from holdfast.application.shared_settings import SharedSettings
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.authentication_config import AuthenticationConfig
@@ -160,6 +161,7 @@ class Settings(Section):
         models: how many models are in memory at once, for backends that have to be loaded.
         host_guard: how much memory of the machine no model may take.
         registry: where this process is registered and backends are discovered; None, the default, for nowhere.
+        shared: the store that several processes share, and what they share in it; None, the default, for nothing.
         prompts: the instructions of personas, by a name of your own.
         personas: by the name under which a request chooses one; default none.
         validators: what answers have to pass, by a name of your own, in the order in which they are asked. One that no
@@ -191,6 +193,7 @@ class Settings(Section):
     models: ModelSlotConfig = ModelSlotConfig()
     host_guard: HostGuardConfig = HostGuardConfig()
     registry: RegistrySettings | None = None
+    shared: SharedSettings | None = None
     prompts: dict[str, str] = Field(default={})
     personas: dict[str, PersonaSettings] = Field(default={})
     validators: dict[str, ValidatorSettings] = Field(default={})

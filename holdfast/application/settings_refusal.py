@@ -22,6 +22,7 @@ from holdfast.application.prompt_settings import PersonaSettings, ValidatorSetti
 from holdfast.application.registry_settings import FileRegistrySettings, RegistrationSettings, RegistrySettings
 from holdfast.application.section import Section
 from holdfast.application.settings import BackendSettings, GuardSettings, IdentitySettings, Settings, TenantSettings
+from holdfast.application.shared_settings import SharedSettings, SqliteSharedSettings
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.hedge import HedgeConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
@@ -30,7 +31,7 @@ from holdfast.ports.errors import ConfigurationError
 __all__ = ["nearest_name", "refusal", "told_source"]
 
 
-_SECRETS: Final = {"api_key", "api_keys", "token"}
+_SECRETS: Final = {"api_key", "api_keys", "token", "password"}
 """Sections and settings whose values are never shown."""
 
 
@@ -104,6 +105,7 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
         registry=FileRegistrySettings(
             kind="file", path=Path(), registration=RegistrationSettings(service="-", host="-", port=1)
         ),
+        shared=SqliteSharedSettings(kind="sqlite", database=Path()),
         identity=IdentitySettings(audience="-", key_file=Path(), trust_file=Path()),
     )
     tree: dict[str, Any] = everything.model_dump()
@@ -127,11 +129,16 @@ def _fields_of(value: object) -> dict[str, Any] | None:
 
 def _kind_at(section: str) -> int:
     """Return where the kind comes in a path: ``registry`` is one of its kinds, ``backends`` has one for each name."""
-    return 1 if section == "registry" else 2
+    return 1 if section in {"registry", "shared"} else 2
 
 
 def _kinds_of(section: str) -> dict[str, type[Section]]:
     """Return the kinds that a section or its entries can be of, by name; none for a section without kinds."""
-    kinds = {"backends": BackendSettings, "validators": ValidatorSettings, "registry": RegistrySettings}.get(section)
+    kinds = {
+        "backends": BackendSettings,
+        "validators": ValidatorSettings,
+        "registry": RegistrySettings,
+        "shared": SharedSettings,
+    }.get(section)
     classes: tuple[type[Section], ...] = () if kinds is None else typing.get_args(typing.get_args(kinds)[0])
     return {typing.get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in classes}

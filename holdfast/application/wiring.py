@@ -19,7 +19,7 @@ from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.consistency import check_consistency, check_time_to_load
-from holdfast.application.container import Backend, Container, Discovered, Model, Registry, SharedStores
+from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.finishing import Finishing
 from holdfast.application.live_routes import LiveRoutes
 from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
@@ -32,6 +32,7 @@ from holdfast.application.route import Route
 from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import load_settings
+from holdfast.application.shared_stores import SharedStores
 from holdfast.domain.adaptive_limit import AdaptiveLimit
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.breaker_registry import BreakerRegistry
@@ -53,6 +54,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.shared_breaker import SharedBreaker
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_sharing import SharedStreams
@@ -152,6 +154,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
     async with AsyncExitStack() as stack:
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
+        shared = await parts.open_shared(stack)
         router = await parts.open_router(stack, models)
         discoveries = await parts.open_discoveries(stack, router, models)
         deduplicator = await stack.enter_async_context(
@@ -167,7 +170,6 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         memory.add_holder("streams", lambda: streams.size_bytes)
         if settings.sessions.database is None:
             memory.add_holder("sessions", lambda: sessions.size_bytes)
-        shared = parts.link(await stack.enter_async_context(container.shared_stores()))
         if shared is not None:
             await stack.enter_async_context(shared)  # last, so that it knows all that is kept there
         admission, tenants = parts.admission(), parts.tenants()
@@ -226,6 +228,9 @@ class _Parts:
         self._registry: Registry | None = container.registry()
         self._breakers = BreakerRegistry(lambda name: self._breaker(name, self._guards[name]))
         self._guards: dict[str, GuardSettings] = {}
+        self._stores: SharedStores | None = None
+        self._link: StoreLink | None = None
+        self._sharing: dict[str, SharedBreaker] = {}
         check_consistency(self.settings, backends=self._backends)
         common = self.settings.guard
         if any(isinstance(backend, Model) and backend.guard is common for backend in self._backends.values()):
@@ -298,10 +303,14 @@ class _Parts:
         )
         return await stack.enter_async_context(registration)
 
-    def link(self, stores: SharedStores | None) -> StoreLink | None:
-        if stores is None:
+    async def open_shared(self, stack: AsyncExitStack) -> StoreLink | None:
+        self._stores = await stack.enter_async_context(self._container.shared_stores())
+        if self._stores is None:
             return None
-        return StoreLink(stores.store, stores.link, clock=self.clock, random=self._random, events=self.events)
+        self._link = StoreLink(
+            self._stores.store, self._stores.link, clock=self.clock, random=self._random, events=self.events
+        )
+        return self._link
 
     def admission(self) -> AdmissionQueue:
         adaptive = self.settings.adaptive_limit
@@ -346,6 +355,8 @@ class _Parts:
                 yield route
         finally:
             self._breakers.forget(route_name)
+            if (sharing := self._sharing.pop(route_name, None)) is not None:
+                sharing.close()
             self._guards.pop(route_name, None)
 
     def _route(
@@ -378,9 +389,19 @@ class _Parts:
 
     def _breaker(self, name: str, guard: GuardSettings) -> CircuitBreaker:
         policy = self._container.trip_policy(name, guard)
-        return CircuitBreaker(
+        breaker = CircuitBreaker(
             name, guard.breaker, clock=self.clock, random=self._random, trip_policy=policy, events=self.events
         )
+        stores = self._stores
+        if stores is not None and self._link is not None and stores.breakers is not None:
+            self._sharing[name] = SharedBreaker(
+                breaker,
+                stores.breaker_sharing,
+                store=stores.breakers,
+                link=self._link,
+                make_token=lambda: secrets.token_hex(8),
+            )
+        return breaker
 
 
 def _provider(backend: Backend | Model, slots: ModelSlots) -> ResourceProvider[InferenceBackend]:

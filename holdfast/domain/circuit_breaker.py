@@ -23,7 +23,7 @@ from holdfast.domain.deadline import Deadline
 from holdfast.domain.opening_time import OpeningTime
 from holdfast.domain.outcomes import SUCCEEDED, Classifier, classify
 from holdfast.domain.rate_trip_policy import RateTripPolicy
-from holdfast.ports.breaker_store import BreakerView, Opening
+from holdfast.ports.breaker_store import BreakerView, Opening, ProbeTerms
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError, DeadlineExceededError
 from holdfast.ports.events import BreakerRefused, EventSink
@@ -233,8 +233,8 @@ class CircuitBreaker:
         elif isinstance(state, Closed):
             self._enter(Closed(self._trip_policy, now_s=now_s), now_s)
 
-    def share(self, peers: Peers) -> None:
-        """Ask `peers` before each probe from now on, and let them know of each opening."""
+    def share(self, peers: Peers | None) -> None:
+        """Ask `peers` before each probe from now on, and let them know of each opening; None for nobody."""
         self._peers = peers
 
     def follow(self, view: BreakerView) -> None:
@@ -261,10 +261,18 @@ class CircuitBreaker:
         left_s = self._state_at(now_s).retry_after_s(now_s)
         return Opening(lasts_s=left_s or 0.0, earlier=self._opening_time.earlier)
 
-    def next_opening(self) -> Opening:
-        """Return the opening that would follow if a probe failed now."""
-        lasts_s, earlier = self._opening_time.plan(now_s=self._clock.monotonic_s())
-        return Opening(lasts_s=lasts_s, earlier=earlier)
+    def probe_terms(self) -> ProbeTerms:
+        """Return what a probe is for; what it opens the breaker for is the latest opening, while that lasts."""
+        config, reopening = self._config, self.opening()
+        if reopening.lasts_s == 0.0:
+            lasts_s, earlier = self._opening_time.plan(now_s=self._clock.monotonic_s())
+            reopening = Opening(lasts_s=lasts_s, earlier=earlier)
+        return ProbeTerms(
+            lease_s=config.probe_timeout_s,
+            successes=config.probe_successes,
+            failures_allowed=config.probe_calls - config.probe_successes,
+            reopening=reopening,
+        )
 
     def statistics(self) -> BreakerStatistics:
         """Return the totals since the breaker was made, and its state now."""

@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.domain.breaker_peers import Peers, Probe
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.store_link import AWAY, Away, StoreLink, StoreMember
 from holdfast.domain.validation import require_positive
-from holdfast.ports.breaker_store import BreakerStore, BreakerView, ProbeResult, ProbeTerms
+from holdfast.ports.breaker_store import BreakerStore, BreakerView, ProbeResult
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import BreakerState
 
@@ -69,7 +68,6 @@ class SharedBreaker:
     Args:
         breaker: this process's own.
         config: how it is shared.
-        rules: those of the breaker, for its probes.
         store: where the others find it.
         link: whether the store can be asked; keeps this up to date.
         make_token: returns a string that no other process makes.
@@ -80,14 +78,12 @@ class SharedBreaker:
         breaker: CircuitBreaker,
         config: SharedBreakerConfig = SharedBreakerConfig(),
         *,
-        rules: BreakerConfig,
         store: BreakerStore,
         link: StoreLink,
         make_token: Callable[[], str],
     ) -> None:
         self._breaker = breaker
         self._config = config
-        self._rules = rules
         self._store = store
         self._link = link
         self._token = make_token()
@@ -99,6 +95,11 @@ class SharedBreaker:
         self._unsettled: tuple[str, ProbeResult] | None = None  # of one that is over, and that they have to hear of
         breaker.share(self)
         link.add(self)
+
+    def close(self) -> None:
+        """Leave the breaker to itself: what it guarded is gone."""
+        self._breaker.share(None)
+        self._link.discard(self)
 
     def notice(self) -> None:
         """Let the others know soon; see `Peers.notice`."""
@@ -120,7 +121,7 @@ class SharedBreaker:
             nonlocal asked
             await self._tell_of_probe()
             asked = True
-            return await self._store.claim(self._breaker.name, name, self._terms())
+            return await self._store.claim(self._breaker.name, name, self._breaker.probe_terms())
 
         view: BreakerView | Away = AWAY
         try:
@@ -168,7 +169,7 @@ class SharedBreaker:
         unsettled = self._unsettled
         if unsettled is not None:
             name, result = unsettled
-            await self._store.settle(self._breaker.name, name, result, self._terms())
+            await self._store.settle(self._breaker.name, name, result, self._breaker.probe_terms())
             if self._unsettled is unsettled:
                 self._unsettled = None
 
@@ -194,16 +195,6 @@ class SharedBreaker:
 
     def _is_open(self) -> bool:
         return self._breaker.statistics().state in (BreakerState.OPEN, BreakerState.HALF_OPEN)
-
-    def _terms(self) -> ProbeTerms:
-        rules, breaker = self._rules, self._breaker
-        has_opened = breaker.statistics().state is BreakerState.OPEN
-        return ProbeTerms(
-            lease_s=rules.probe_timeout_s,
-            successes=rules.probe_successes,
-            failures_allowed=rules.probe_calls - rules.probe_successes,
-            reopening=breaker.opening() if has_opened else breaker.next_opening(),
-        )
 
 
 _: tuple[type[Peers], type[StoreMember], type[Probe]] = (SharedBreaker, SharedBreaker, _Claim)

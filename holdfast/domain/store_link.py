@@ -67,10 +67,10 @@ class StoreLinkConfig:
     refused_s: float = 30.0
 
     def __post_init__(self) -> None:
-        require_positive("shared.timeout_s", self.timeout_s)
-        require_positive("shared.refresh_s", self.refresh_s)
-        require_positive("shared.rejoin_s", self.rejoin_s)
-        require_positive("shared.refused_s", self.refused_s)
+        require_positive("shared.link.timeout_s", self.timeout_s)
+        require_positive("shared.link.refresh_s", self.refresh_s)
+        require_positive("shared.link.rejoin_s", self.rejoin_s)
+        require_positive("shared.link.refused_s", self.refused_s)
 
 
 class StoreMember(Protocol):
@@ -151,6 +151,10 @@ class StoreLink:
         """Let `member` be kept up to date."""
         self._members.append(member)
 
+    def discard(self, member: StoreMember) -> None:
+        """Leave `member` alone from the next round on."""
+        self._members.remove(member)
+
     def hurry(self) -> None:
         """Begin the next round now: a member has something to tell."""
         self._hurried.set()
@@ -212,7 +216,7 @@ class StoreLink:
             if self._events is not None:
                 self._events.emit(SharedStoreEmptied(store=self._store.name))
         self._epoch = epoch
-        for member in self._members:
+        for member in tuple(self._members):
             refresh = partial(member.refresh, emptied=self._owes_emptied)
             if await self._ask(refresh, self._config.timeout_s) is AWAY:
                 return

@@ -2,12 +2,14 @@
 
 from holdfast.adapters.redis.address import RedisAddress, RedisCluster, RedisSentinel, RedisServer
 from holdfast.adapters.redis.answers import RedisAnswers
+from holdfast.adapters.redis.breakers import RedisBreakers
 from holdfast.adapters.redis.sessions import RedisSessions
 from holdfast.adapters.redis.store import RedisConfig, RedisStore
 
 __all__ = [
     "RedisAddress",
     "RedisAnswers",
+    "RedisBreakers",
     "RedisCluster",
     "RedisConfig",
     "RedisSentinel",

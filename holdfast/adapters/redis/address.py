@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.cluster import RedisCluster as ClusterClient
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+try:
+    from redis.asyncio import Redis
+    from redis.asyncio.cluster import ClusterNode
+    from redis.asyncio.cluster import RedisCluster as ClusterClient
+    from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import Sentinel
+    from redis.backoff import NoBackoff
+except ImportError as error:
+    raise ImportError("holdfast.adapters.redis needs redis: pip install 'holdfast[redis]'", name="redis") from error
 
 __all__ = ["Client", "ClientOptions", "HostPort", "RedisAddress", "RedisCluster", "RedisSentinel", "RedisServer"]
 

@@ -116,7 +116,7 @@ class RedisStore:
             asyncio.get_running_loop()
         except RuntimeError as error:
             raise ConfigurationError(
-                "redis-py runs on asyncio only; open it there, or leave this out", path="shared"
+                "redis-py runs on asyncio only; open it there, or leave shared out", path="shared.kind"
             ) from error
         config = self._config
         self._client = config.address.connect(

@@ -79,7 +79,7 @@ def assert_adds_up(s: SharedStoreStatistics) -> None:
 
 @pytest.mark.parametrize("name", ["timeout_s", "refresh_s", "rejoin_s", "refused_s"])
 def test_config_of_no_time_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"shared\.{name}"):
+    with pytest.raises(ConfigurationError, match=rf"shared\.link\.{name}"):
         StoreLinkConfig(**{name: 0.0})
 
 
@@ -357,6 +357,41 @@ async def test_store_found_for_the_first_time_was_not_emptied() -> None:
 
     assert watch.counted.emptied == 0
     assert next(emptied for _, emptied in watch.member.refreshed) is False
+
+
+async def test_member_added_later_is_brought_up_to_date_with_the_next_round() -> None:
+    watch = Watch()
+    async with watch.opened():
+        later = Member(watch.place)
+        watch.link.add(later)
+        await anyio.sleep(0.3)
+
+        assert len(later.refreshed) == 1
+
+
+async def test_member_discarded_is_left_alone_and_the_others_are_not() -> None:
+    watch = Watch()
+    other = Member(watch.place)
+    watch.link.add(other)
+    async with watch.opened():
+        watch.link.discard(watch.member)
+        await anyio.sleep(0.3)
+
+        assert (len(watch.member.refreshed), len(other.refreshed)) == (1, 2)
+
+
+async def test_member_discarded_during_a_round_disturbs_nobody() -> None:
+    watch = Watch()
+    first, last = Member(watch.place), Member(watch.place)
+    watch.link.add(first)
+    watch.link.add(last)
+    watch.place.latency_s = 0.1
+    async with watch.opened():
+        await anyio.sleep(0.25 + 0.15)  # while the first one is asked
+        watch.link.discard(watch.member)
+        await anyio.sleep(0.3)
+
+        assert len(last.refreshed) == 2
 
 
 async def test_hurry_brings_the_next_round_forward() -> None:

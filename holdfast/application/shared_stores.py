@@ -1,0 +1,141 @@
+"""The store that several processes share, opened.
+
+Responsibility: make what the settings describe: the store, and a port for each kind of state that is shared.
+Guarantees: the driver is loaded only when it is chosen; opening connects to nothing, so that a store that is away
+    delays nobody here.
+Not responsible for: following it: see `holdfast.domain.store_link`; what is made of it: see
+    `holdfast.application.wiring`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
+from urllib.parse import urlsplit
+
+from holdfast.adapters.inference.http.api_key import read_key
+from holdfast.application.shared_settings import (
+    REDIS_PORT,
+    SENTINEL_PORT,
+    RedisSettings,
+    SharedSettings,
+    SqliteSharedSettings,
+    host_and_port,
+)
+from holdfast.domain.shared_breaker import SharedBreakerConfig
+from holdfast.domain.store_link import StoreLinkConfig
+from holdfast.ports.breaker_store import BreakerStore
+from holdfast.ports.clock import Clock
+from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.shared_store import SharedStore
+
+if TYPE_CHECKING:
+    from holdfast.adapters.redis import RedisAddress, RedisStore
+
+__all__ = ["SharedStores", "open_shared_stores"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedStores:
+    """What several processes share, by its kind; it is all kept in one store.
+
+    Args:
+        store: that store.
+        link: how it is followed.
+        breakers: where circuit breakers are kept; None for each process its own.
+        breaker_sharing: how those are shared.
+    """
+
+    store: SharedStore
+    link: StoreLinkConfig = field(default_factory=StoreLinkConfig)
+    breakers: BreakerStore | None = None
+    breaker_sharing: SharedBreakerConfig = field(default_factory=SharedBreakerConfig)
+
+
+@asynccontextmanager
+async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> AsyncGenerator[SharedStores | None]:
+    """Give what `settings` describe, None for nothing shared.
+
+    Args:
+        settings: the section ``shared``.
+        clock: measures time between questions where the store has no clock of its own.
+
+    Raises:
+        ConfigurationError: the driver is missing or does not run here, or the password cannot be read.
+    """
+    match settings:
+        case None:
+            yield None
+        case RedisSettings():
+            async with _redis(settings) as store:
+                from holdfast.adapters.redis import RedisBreakers  # noqa: PLC0415 - loaded when it is chosen
+
+                yield SharedStores(
+                    store=store,
+                    link=settings.link,
+                    breakers=RedisBreakers(store) if "breakers" in settings.share else None,
+                    breaker_sharing=settings.breakers,
+                )
+        case SqliteSharedSettings():
+            from holdfast.adapters.sqlite.breakers import SqliteBreakers  # noqa: PLC0415 - as above
+            from holdfast.adapters.sqlite.shared_store import SqliteStore  # noqa: PLC0415 - as above
+
+            async with SqliteStore(settings.database, clock=clock) as embedded:
+                yield SharedStores(
+                    store=embedded,
+                    link=settings.link,
+                    breakers=SqliteBreakers(embedded) if "breakers" in settings.share else None,
+                    breaker_sharing=settings.breakers,
+                )
+        case _:
+            assert_never(settings)
+
+
+def _redis(settings: RedisSettings) -> RedisStore:
+    try:
+        from holdfast.adapters.redis import RedisConfig, RedisStore  # noqa: PLC0415 - loaded when it is chosen
+    except ImportError as error:
+        raise ConfigurationError(str(error), path="shared.kind") from error
+
+    password = None if settings.password is None else settings.password.get_secret_value()
+    if settings.password_file is not None:
+        password = read_key(settings.password_file, path="shared.password_file")
+    return RedisStore(
+        RedisConfig(
+            address=_address(settings),
+            username=settings.username,
+            password=password,
+            tls=settings.tls or (settings.url or "").startswith("rediss:"),
+            prefix=settings.prefix,
+            connect_timeout_s=settings.connect_timeout_s,
+            command_timeout_s=settings.command_timeout_s,
+            max_connections=settings.max_connections,
+        )
+    )
+
+
+def _address(settings: RedisSettings) -> RedisAddress:
+    from holdfast.adapters.redis import RedisCluster, RedisSentinel, RedisServer  # noqa: PLC0415 - as above
+
+    if settings.service is not None:
+        return RedisSentinel(
+            sentinels=tuple(
+                host_and_port(address, path="shared.sentinels", default_port=SENTINEL_PORT)
+                for address in settings.sentinels
+            ),
+            service=settings.service,
+            database=settings.database,
+        )
+    if settings.url is None:
+        return RedisCluster(
+            nodes=tuple(
+                host_and_port(address, path="shared.cluster", default_port=REDIS_PORT) for address in settings.cluster
+            )
+        )
+    url = urlsplit(settings.url)
+    if url.scheme == "unix":
+        return RedisServer(unix_socket=url.path)
+    host, port = host_and_port(url.netloc, path="shared.url", default_port=REDIS_PORT)
+    return RedisServer(host=host, port=port, database=int(url.path.strip("/") or 0))
