@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from holdfast.application.gateway_settings import is_loopback
-from holdfast.application.settings import GuardSettings, ScriptedSettings, Settings
+from holdfast.application.settings import GuardSettings, LlamaCppSettings, ScriptedSettings, Settings
 from holdfast.domain.door import MAX_TENANT_CHARS
 from holdfast.domain.memory_ceiling import charge_bytes
 from holdfast.domain.model_slot_config import ModelSlotConfig
@@ -63,7 +63,9 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     for name, backend in settings.backends.items():
         if backend.guard is not None:
             _check_guard(backend.guard, f"backends.{name}.guard")
-        if isinstance(backend, ScriptedSettings) and backend.model_bytes is not None:
+        if isinstance(backend, LlamaCppSettings) or (
+            isinstance(backend, ScriptedSettings) and backend.model_bytes is not None
+        ):
             guard, path = (
                 (settings.guard, "guard") if backend.guard is None else (backend.guard, f"backends.{name}.guard")
             )

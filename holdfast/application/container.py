@@ -25,6 +25,12 @@ from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.adapters.system.memory import SystemMemory
 from holdfast.application.authenticated_service import Identity
+from holdfast.application.host_settings import (
+    ClaudeAgentSettings,
+    LlamaCppSettings,
+    make_agent_provider,
+    make_llama_loader,
+)
 from holdfast.application.http_settings import make_http_provider
 from holdfast.application.prompt_settings import make_rules
 from holdfast.application.registry_settings import ConsulRegistrySettings, FileRegistrySettings, RegistrySettings
@@ -149,6 +155,10 @@ def _backend(name: str, chosen: BackendSettings, guard: GuardSettings, clock: Cl
             return Backend(provider=SharedBackendProvider(scripted_backend(name, chosen, clock=clock)), guard=guard)
         case OpenAISettings() | AnthropicSettings():
             return Backend(provider=make_http_provider(name, chosen), guard=guard)
+        case ClaudeAgentSettings():
+            return Backend(provider=make_agent_provider(name, chosen), guard=guard)
+        case LlamaCppSettings():
+            return Model(loader=make_llama_loader(name, chosen), guard=guard)
         case _:
             assert_never(chosen)
 

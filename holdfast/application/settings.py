@@ -18,6 +18,7 @@ from pydantic import Field
 from holdfast.application.batch_config import BatchConfig
 from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.guard_settings import GuardSettings
+from holdfast.application.host_settings import ClaudeAgentSettings, LlamaCppSettings
 from holdfast.application.http_settings import AnthropicSettings, OpenAISettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import RegistrySettings
@@ -38,9 +39,11 @@ from holdfast.domain.stream_outlet import StreamingConfig
 __all__ = [
     "AnthropicSettings",
     "BackendSettings",
+    "ClaudeAgentSettings",
     "ExtractiveSettings",
     "GuardSettings",
     "IdentitySettings",
+    "LlamaCppSettings",
     "OpenAISettings",
     "RetrievalSettings",
     "ScriptedSettings",
@@ -78,7 +81,8 @@ class ScriptedSettings(Section):
 
 
 BackendSettings = Annotated[
-    ExtractiveSettings | ScriptedSettings | OpenAISettings | AnthropicSettings, Field(discriminator="kind")
+    ExtractiveSettings | ScriptedSettings | OpenAISettings | AnthropicSettings | ClaudeAgentSettings | LlamaCppSettings,
+    Field(discriminator="kind"),
 ]
 """One backend, by its kind; its own guard, if any, replaces the common one."""
 

@@ -41,8 +41,8 @@ def agent_environment(
         trace: its place in a trace, as its own telemetry reads it.
 
     Example:
-        >>> agent_environment({"HOME": "/home/me", "OPENAI_API_KEY": "secret", "LC_ALL": "C"})
-        {'HOME': '/home/me', 'LC_ALL': 'C', 'CLAUDE_CODE_ENTRYPOINT': 'sdk-py'}
+        >>> agent_environment({"TZ": "UTC", "OPENAI_API_KEY": "secret", "LC_ALL": "C"})
+        {'TZ': 'UTC', 'LC_ALL': 'C', 'CLAUDE_CODE_ENTRYPOINT': 'sdk-py'}
     """
     chosen = {
         name: value
