@@ -30,6 +30,12 @@ def container_of(settings: Settings) -> Container:
     return Container(settings=providers.Object(settings))
 
 
+def registry_of(settings: Settings) -> Registry:
+    registry: Registry | None = container_of(settings).registry()
+    assert registry is not None
+    return registry
+
+
 def test_registry_by_default_is_none(tmp_path: Path) -> None:
     settings = load_settings(tmp_path).settings
 
@@ -44,7 +50,7 @@ def test_registry_of_files_follows_the_folder_that_is_set_and_registers_as_it_is
         {"kind": "file", "path": str(tmp_path), "discovery": {"max_instances": 7}, "registration": own},
     ).settings
 
-    registry: Registry = container_of(settings).registry()
+    registry = registry_of(settings)
 
     assert isinstance(registry.services, FileRegistry)
     assert registry.discovery.max_instances == 7
@@ -64,7 +70,7 @@ def test_registry_of_consul_is_the_agent_of_this_machine_unless_another_is_set(t
 
     assert isinstance(settings.registry, ConsulRegistrySettings)
     assert settings.registry.address == "http://127.0.0.1:8500"
-    registry: Registry = container_of(settings).registry()
+    registry = registry_of(settings)
     assert isinstance(registry.services, ConsulRegistry)
     assert registry.instance is None
 
