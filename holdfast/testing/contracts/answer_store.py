@@ -355,12 +355,14 @@ class AnswerStoreContract(ABC):
         seed = random.SystemRandom().randrange(2**32)
         async with self.open_store(self.clock) as store:
             for number in range(self.histories):
-                key = number.to_bytes(32)
-                history = AnswerHistory(key, seed=seed + number, now_us=as_us(self.clock.monotonic_s()))
+                now_us = await self._won(store)  # a token that follows no other is the store's time
+                await store.release(_KEY, claimant="a")
+                history = AnswerHistory(number.to_bytes(32), seed=seed + number, now_us=now_us)
                 for _ in range(_STEPS):
                     step = history.step()
                     await self.let_pass(step.pause_s)
                     assert await step.ask(store) == history.follow(step), f"seed {seed + number}"
+                await self.let_pass(_LEASE_S)
 
     async def test_cancellation_at_any_moment_leaves_whole_changes_only(self) -> None:
         """Whatever was cut off, it happened or it did not; the key is free when the lease is over."""
