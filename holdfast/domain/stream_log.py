@@ -15,10 +15,14 @@ others nothing (adr/0028).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import anyio
 
 __all__ = ["StreamLog"]
+
+_MOST_AT_ONCE_BYTES: Final = 8 * 1024
+"""What a reader gets at once: it is held a second time until the reader has passed it on; unmeasured."""
 
 
 class StreamLog:
@@ -99,8 +103,8 @@ class StreamLog:
     def read(self, position: int) -> tuple[str, int]:
         """Return what follows `position`, and the position after it.
 
-        Everything there is, but no more than `max_ahead_bytes` at once (and the rest of a letter), so that those who
-        come late to a long answer do not each hold all of it.
+        Everything there is, but no more than `max_ahead_bytes` or 8 KiB at once (and the rest of a letter), so that
+        those who come late to a long answer, or take it slowly, do not each hold much of it.
 
         Args:
             position: 0 for the beginning, or what an earlier `read` returned.
@@ -110,7 +114,7 @@ class StreamLog:
         text = self._text
         if position == len(text):
             return "", position
-        end = min(position + self._max_ahead_bytes, len(text))
+        end = min(position + self._max_ahead_bytes, position + _MOST_AT_ONCE_BYTES, len(text))
         while end < len(text) and text[end] & 0xC0 == 0x80:  # in the middle of a letter
             end += 1
         if end > self._read_to:

@@ -27,9 +27,9 @@ class StreamingConfig:
     """What may pile up between a backend and those who read its answer.
 
     Args:
-        max_ahead_bytes: how far an answer may be ahead of whoever has read most of it, as UTF-8, and how much a reader
-            gets at once; default 24 KiB, so that a reader who has stopped holds less than 64 KiB with all that belongs
-            to it (adr/0028).
+        max_ahead_bytes: how far an answer may be ahead of whoever has read most of it, as UTF-8; a reader gets as much
+            of that at once, but never more than 8 KiB. Default 24 KiB, so that a reader who has stopped holds less than
+            64 KiB with all that belongs to it (adr/0028).
         stall_timeout_s: seconds for which it may be that far ahead without anybody reading on; then it is ended.
             Default 10.0; unmeasured.
         max_answer_bytes: the longest answer that is streamed, as UTF-8; default 10 MiB, unmeasured.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +18,15 @@ from holdfast.ports.service import Service
 from tests.fakes.asgi import AsgiClient
 from tests.fakes.service import opened
 
-__all__ = ["CHAT", "Gateway", "Served", "opened_gateway", "question", "served"]
+__all__ = ["CHAT", "Gateway", "Served", "eventually", "opened_gateway", "question", "served"]
 
 CHAT = "/v1/chat/completions"
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds; a test that calls this bounds its own time."""
+    while not condition():  # noqa: ASYNC110 - what it waits for is in another process, or tells nobody
+        await anyio.sleep(0.01)
 
 
 def question(text: str = "what is the answer?", **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a body

@@ -24,10 +24,10 @@ from holdfast.ports.gateway import GatewayOptions
 
 __all__ = ["guarded_protocol"]
 
-_WRITE_BUFFER_BYTES: Final = 8 * 1024
+_WRITE_BUFFER_BYTES: Final = 4 * 1024
 """What may wait for one client in this process before whoever writes has to wait; asyncio's own bound is 64 KiB."""
 
-_UNSENT_BYTES: Final = 16 * 1024
+_UNSENT_BYTES: Final = 4 * 1024
 """What may wait for one client in the kernel beyond what is on its way; without a bound it takes megabytes."""
 
 _LINGER_S: Final = 2.0
@@ -120,6 +120,8 @@ class _GuardedProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._head_timer = None
+        if self.cycle is not None and self.cycle.more_body:  # it was answered, and its body still comes
+            self.transport.close()
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long; send it faster")
 
     def _refuse(self, status: HTTPStatus, message: str, headers: str = "") -> None:

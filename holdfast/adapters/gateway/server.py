@@ -10,6 +10,7 @@ Source: uvicorn's settings; it runs on asyncio only.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 from collections.abc import Callable, Generator
@@ -59,10 +60,11 @@ async def serve_gateway(
         on_listening: told the address, once connections are taken.
 
     Raises:
-        ConfigurationError: it cannot listen there.
+        ConfigurationError: it cannot listen there, or runs on trio.
 
     Cancellation: every connection is closed.
     """
+    _require_asyncio()
     listener = await run_sync(_listen, options)
     history = History()
     config = uvicorn.Config(
@@ -87,6 +89,14 @@ async def serve_gateway(
         finally:
             listener.close()
         tasks.cancel_scope.cancel()
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        message = "uvicorn, which serves it, runs on asyncio only; start it there, or serve build_gateway by hypercorn"
+        raise ConfigurationError(message, path="gateway") from None
 
 
 def _address(listener: socket.socket) -> str:

@@ -318,7 +318,7 @@ async def test_stream_slow_reader_holds_the_backend_back_within_the_bound() -> N
             most_bytes = read_bytes = 0
             async for piece in stream:
                 read_bytes += len(piece)
-                await anyio.sleep(5.0)
+                await anyio.sleep(2.0)
                 most_bytes = max(most_bytes, orchestrator.health().streams.log_bytes - read_bytes)
         health = orchestrator.health()
 

@@ -50,6 +50,15 @@ def test_read_of_a_long_text_gives_as_much_at_once_as_may_be_ahead() -> None:
     assert [log.read(position) for position in (0, 3, 6, 8)] == [("abc", 3), ("def", 6), ("gh", 8), ("", 8)]
 
 
+def test_read_gives_no_more_than_8_kib_at_once_however_far_ahead_the_text_may_be() -> None:
+    log = StreamLog(max_ahead_bytes=24 * 1024)
+    log.try_append("x" * 20_000)
+
+    piece, position = log.read(0)
+
+    assert (len(piece), position) == (8192, 8192)
+
+
 def test_read_never_ends_in_the_middle_of_a_letter() -> None:
     log = log_of("a😀b", max_ahead_bytes=2)
 
