@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from holdfast.application.gateway_settings import is_loopback
+from holdfast.application.http_settings import HttpBackendSettings
 from holdfast.application.settings import GuardSettings, LlamaCppSettings, ScriptedSettings, Settings
 from holdfast.domain.door import MAX_TENANT_CHARS
 from holdfast.domain.memory_ceiling import charge_bytes
@@ -63,6 +64,11 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     for name, backend in settings.backends.items():
         if backend.guard is not None:
             _check_guard(backend.guard, f"backends.{name}.guard")
+        require(
+            not isinstance(backend, HttpBackendSettings) or backend.service is None or settings.registry is not None,
+            "is to be found in a registry, and there is none; set registry.kind",
+            path=f"backends.{name}.service",
+        )
         if isinstance(backend, LlamaCppSettings) or (
             isinstance(backend, ScriptedSettings) and backend.model_bytes is not None
         ):

@@ -31,7 +31,7 @@ from holdfast.application.host_settings import (
     make_agent_provider,
     make_llama_loader,
 )
-from holdfast.application.http_settings import make_http_provider
+from holdfast.application.http_settings import make_http_provider, make_service_provider
 from holdfast.application.prompt_settings import make_rules
 from holdfast.application.registry_settings import ConsulRegistrySettings, FileRegistrySettings, RegistrySettings
 from holdfast.application.settings import (
@@ -140,7 +140,7 @@ def _backends(settings: Settings, clock: Clock) -> dict[str, Backend | Model | D
     }
 
 
-def _backend(name: str, chosen: BackendSettings, guard: GuardSettings, clock: Clock) -> Backend | Model:
+def _backend(name: str, chosen: BackendSettings, guard: GuardSettings, clock: Clock) -> Backend | Model | Discovered:
     match chosen:
         case ExtractiveSettings():
             from holdfast.adapters.inference.extractive import ExtractiveBackend  # noqa: PLC0415 - as above
@@ -154,13 +154,22 @@ def _backend(name: str, chosen: BackendSettings, guard: GuardSettings, clock: Cl
                 return Model(loader=loader, guard=guard)
             return Backend(provider=SharedBackendProvider(scripted_backend(name, chosen, clock=clock)), guard=guard)
         case OpenAISettings() | AnthropicSettings():
-            return Backend(provider=make_http_provider(name, chosen), guard=guard)
+            return _http_backend(name, chosen, guard)
         case ClaudeAgentSettings():
             return Backend(provider=make_agent_provider(name, chosen), guard=guard)
         case LlamaCppSettings():
             return Model(loader=make_llama_loader(name, chosen), guard=guard)
         case _:
             assert_never(chosen)
+
+
+def _http_backend(name: str, chosen: OpenAISettings | AnthropicSettings, guard: GuardSettings) -> Backend | Discovered:
+    if chosen.service is None:
+        return Backend(provider=make_http_provider(name, chosen), guard=guard)
+    make = make_service_provider(name, chosen)
+    return Discovered(
+        service=chosen.service, make=lambda instance: Backend(provider=make(instance), guard=guard)
+    )
 
 
 def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyncContextManager[SessionStore]:

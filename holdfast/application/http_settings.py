@@ -16,8 +16,10 @@ In TOML:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self, assert_never
+from typing import Final, Literal, Self, assert_never
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -26,8 +28,18 @@ from holdfast.adapters.inference.http.dialect import Dialect
 from holdfast.application.guard_settings import GuardSettings
 from holdfast.application.section import Section
 from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.registry import ServiceInstance
 
-__all__ = ["AnthropicSettings", "HttpBackendSettings", "OpenAISettings", "make_http_provider"]
+__all__ = [
+    "AnthropicSettings",
+    "HttpBackendSettings",
+    "OpenAISettings",
+    "make_http_provider",
+    "make_service_provider",
+]
+
+_ADDRESS: Final = "{address}"
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 class HttpBackendSettings(Section):
@@ -35,7 +47,11 @@ class HttpBackendSettings(Section):
 
     Args:
         base_url: where the server is, with the path in front of those of its API, such as
-            ``http://127.0.0.1:8080/v1``.
+            ``http://127.0.0.1:8080/v1``; None for `service`.
+        service: under what the registry knows the servers, in place of `base_url`; each instance is asked as a backend
+            of its own, and gets the key. Needs ``registry``.
+        service_url: how an instance is asked, with ``{address}`` for its host and port; default
+            ``http://{address}/v1``.
         api_key: proves who asks; default none. Better kept in a file.
         api_key_file: the file that it stands in, with no right for anybody but its owner; read when the service is
             opened. Default none.
@@ -43,7 +59,9 @@ class HttpBackendSettings(Section):
         guard: what stands around it; None, the default, for the common one.
     """
 
-    base_url: str
+    base_url: str | None = None
+    service: str | None = Field(default=None, min_length=1)
+    service_url: str = f"http://{_ADDRESS}/v1"
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     http: HttpConfig = HttpConfig()
@@ -51,7 +69,15 @@ class HttpBackendSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        checked_address(self.base_url, path="base_url")
+        if self.base_url is not None:
+            checked_address(self.base_url, path="base_url")
+            if self.service is not None:
+                raise ConfigurationError("is given besides base_url; leave one of them out", path="service")
+        elif self.service is None:
+            raise ConfigurationError("is missing, and so is service; set one of them", path="base_url")
+        if _ADDRESS not in self.service_url:
+            raise ConfigurationError(f"must have {_ADDRESS} in it, not {self.service_url!r}", path="service_url")
+        checked_address(self.service_url.replace(_ADDRESS, "127.0.0.1:80"), path="service_url")
         if self.api_key is not None:
             checked_key(self.api_key.get_secret_value(), path="api_key")
             if self.api_key_file is not None:
@@ -97,17 +123,41 @@ class AnthropicSettings(HttpBackendSettings):
 
 
 def make_http_provider(name: str, chosen: OpenAISettings | AnthropicSettings) -> HttpBackendProvider:
-    """Return what makes the instances of the backend of this name.
+    """Return what makes the instances of the backend of this name, whose `base_url` is set.
 
     Raises:
         ConfigurationError: its key cannot be read, or no driver is installed.
     """
+    return _provider(name, chosen, chosen.base_url or "", path=f"backends.{name}.base_url", key=chosen.key(name))
+
+
+def make_service_provider(
+    name: str, chosen: OpenAISettings | AnthropicSettings
+) -> Callable[[ServiceInstance], HttpBackendProvider]:
+    """Return what makes the provider of each instance of the backend of this name, whose `service` is set.
+
+    Raises:
+        ConfigurationError: its key cannot be read. Raised by what is returned: the address of the instance is none, or
+            no driver is installed.
+    """
+    key = chosen.key(name)
+
+    def make(instance: ServiceInstance) -> HttpBackendProvider:
+        path = f"backends.{name}.service"
+        # Whoever may register might also let the key go elsewhere, by an address that is more than one.
+        if not _HOST.fullmatch(instance.host):
+            raise ConfigurationError(f"an instance has no name or address as its host: {instance.host!r}", path=path)
+        url = chosen.service_url.replace(_ADDRESS, instance.address)
+        return _provider(f"{name}@{instance.address}", chosen, url, path=path, key=key)
+
+    return make
+
+
+def _provider(
+    name: str, chosen: OpenAISettings | AnthropicSettings, url: str, *, path: str, key: str | None
+) -> HttpBackendProvider:
     return HttpBackendProvider(
-        name,
-        checked_address(chosen.base_url, path=f"backends.{name}.base_url"),
-        _dialect(chosen),
-        api_key=chosen.key(name),
-        config=chosen.http,
+        name, checked_address(url, path=path), _dialect(chosen), api_key=key, config=chosen.http
     )
 
 

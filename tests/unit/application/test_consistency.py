@@ -50,6 +50,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"routing": {"strategy": "weighted", "weights": {"extractive": 0}}}, "routing.weights", "backends"),
     ({"routing": {"strategy": "sticky", "weights": {"another": 1}}}, "routing.weights", "backends"),
+    ({"backends": {"gpu": {"kind": "openai", "service": "gpu"}}}, "backends.gpu.service", "registry.kind"),
 ]
 """Settings, the path of the refusal, and the other path that it names."""
 

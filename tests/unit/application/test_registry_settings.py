@@ -10,7 +10,7 @@ from dependency_injector import providers
 
 from holdfast.adapters.consul import ConsulRegistry
 from holdfast.adapters.files import FileRegistry
-from holdfast.application.container import Container, Registry
+from holdfast.application.container import Container, Discovered, Registry
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.registry_settings import ConsulRegistrySettings, RegistrationSettings
 from holdfast.application.settings import Settings
@@ -216,3 +216,35 @@ async def test_doctor_says_why_the_registry_cannot_be_asked(given: dict[str, Any
     [check] = [check for check in diagnosis.checks if check.name == "registry"]
     assert not check.passed
     assert check.detail.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "backends.gpu.base_url: is missing, and so is service"),
+        ({"base_url": "http://h/v1", "service": "gpu"}, "backends.gpu.service: is given besides base_url"),
+        ({"service": ""}, "backends.gpu.service: "),
+        ({"service": "gpu", "service_url": "http://h/v1"}, r"backends.gpu.service_url: must have {address} in it"),
+        ({"service": "gpu", "service_url": "ftp://{address}"}, "backends.gpu.service_url: must be like http"),
+        ({"service": "gpu", "servce_url": "x"}, "did you mean 'backends.gpu.service_url'"),
+    ],
+)
+def test_backend_that_is_not_to_be_found_is_refused_in_one_line(
+    given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load_settings(tmp_path, {"backends": {"gpu": {"kind": "openai", **given}}})
+
+    assert "\n" not in str(caught.value)
+
+
+def test_backend_of_a_service_is_asked_as_its_url_says_with_the_address_of_the_instance(tmp_path: Path) -> None:
+    backends = {"gpu": {"kind": "openai", "service": "llm", "service_url": "https://{address}/api"}}
+    settings = load_settings(tmp_path, {"backends": backends, "registry": {"kind": "consul"}}).settings
+
+    discovered = container_of(settings).backends()["gpu"]
+    assert isinstance(discovered, Discovered)
+    backend = discovered.make(ServiceInstance(service="llm", instance_id="a", host="gpu-1.example", port=9000))
+
+    assert discovered.service == "llm"
+    assert backend.guard == settings.guard
