@@ -31,9 +31,11 @@ setup: .venv/.set-up ## Make .venv with the pinned requirements and Holdfast its
 	python3 -m pip install --quiet --disable-pip-version-check --upgrade --target .uv --require-hashes -r $<
 	touch $@
 
-servers: ## Get the real servers that tests start, where there are none, into .servers/
+servers: setup ## Get the real servers that tests start, where there are none, into .servers/
 	scripts/get-redis .servers
 	scripts/get-consul .servers/consul
+	scripts/get-llama-server .servers/llama
+	$(BIN)/python scripts/make_tiny_model.py .servers/llama/tiny.gguf
 
 # Exit code 1 means that some items failed, as the malformed ones are meant to.
 run: setup ## Answer examples/questions.jsonl from this repository's documents: make run RUN_ARGS=--retry-failed

@@ -9,15 +9,18 @@ from hypothesis import HealthCheck, settings
 
 from holdfast.testing import virtual_backend
 from tests.fakes.consul_agent import consul_agent, running_consul_agent, start_consul
+from tests.fakes.llama_server import llama_server, start_llama
 from tests.fakes.redis_server import redis_server, running_redis_server, start_redis
 
 __all__ = [
     "anyio_backend",
     "consul_agent",
+    "llama_server",
     "redis_server",
     "running_consul_agent",
     "running_redis_server",
     "start_consul",
+    "start_llama",
     "start_redis",
 ]
 
