@@ -50,8 +50,8 @@ class GatewaySettings(Section):
             ``sha256:`` and the key's digest in place of the key. A tenant may have several.
         max_body_bytes: the largest body that is read; None, the default, for four times ``max_request_bytes``, because
             JSON escapes.
-        max_connections: connections at once; one more is told to come back. Default 2048, unmeasured; each needs a
-            file descriptor.
+        max_connections: connections at once; one more is told to come back. Default 2048, unmeasured, and never more
+            than the open files that the process may have (``ulimit -n``), less 256.
         header_timeout_s: seconds for the headers of a request; default 10, unmeasured.
         body_timeout_s: seconds for its body; default 30, unmeasured.
         write_timeout_s: seconds for which a client may take nothing of what waits for it; default 30, unmeasured.

@@ -189,3 +189,34 @@ async def test_twenty_openai_clients_with_one_question_share_one_call_and_get_it
     assert texts == ["forty-two " * 20] * 20
     assert shared.called == 1
     assert shared.joined + shared.cached == 19
+
+
+async def test_stream_that_runs_when_the_gateway_is_told_to_stop_is_delivered_to_its_end() -> None:
+    backend, texts = Speaking("forty-two " * 30), list[str]()
+    async with running(backend) as (gateway, _), openai_client(gateway.address) as client:
+
+        async def ask() -> None:
+            stream = await client.chat.completions.create(model="holdfast", messages=question(), stream=True)
+            texts.append(await text_of(stream))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await eventually(lambda: backend.running == 1)
+            gateway.stop.set()
+        await gateway.ended.wait()
+
+    assert texts == ["forty-two " * 30]
+
+
+async def test_stream_that_outlasts_draining_ends_with_an_error_within_the_bound() -> None:
+    options = GatewayOptions(drain_timeout_s=0.3)
+    backend = Speaking("x" * 1_000_000)
+    async with running(backend, options=options) as (gateway, _), openai_client(gateway.address) as client:
+        stream = await client.chat.completions.create(model="holdfast", messages=question(), stream=True)
+        gateway.stop.set()
+
+        with pytest.raises(openai.APIError, match="closed"):
+            await text_of(stream)
+        await gateway.ended.wait()
+
+    assert backend.running == 0

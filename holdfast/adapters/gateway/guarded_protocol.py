@@ -95,8 +95,11 @@ class _GuardedProtocol(H11Protocol):
         else:
             super().shutdown()
 
+    def _last_cycle(self) -> RequestResponseCycle | None:
+        return cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares that there always is one
+
     def _running_cycle(self) -> RequestResponseCycle | None:
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # before the first request there is none
+        cycle = self._last_cycle()
         return None if cycle is None or cycle.response_complete else cycle
 
     def _await_head(self) -> None:
@@ -120,7 +123,8 @@ class _GuardedProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._head_timer = None
-        if self.cycle is not None and self.cycle.more_body:  # it was answered, and its body still comes
+        cycle = self._last_cycle()
+        if cycle is not None and cycle.more_body:  # it was answered, and its body still comes
             self.transport.close()
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long; send it faster")
 

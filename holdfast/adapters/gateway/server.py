@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -32,6 +34,8 @@ from holdfast.ports.service import Service
 __all__ = ["serve_gateway"]
 
 _BACKLOG: Final = 2048
+_OTHER_FILES: Final = 256
+"""Descriptors that are left to everything else: connections of backends, databases, logs; unmeasured."""
 
 
 class _Server(uvicorn.Server):
@@ -65,6 +69,7 @@ async def serve_gateway(
     Cancellation: every connection is closed.
     """
     _require_asyncio()
+    options = replace(options, max_connections=min(options.max_connections, _most_connections()))
     listener = await run_sync(_listen, options)
     history = History()
     config = uvicorn.Config(
@@ -89,6 +94,16 @@ async def serve_gateway(
         finally:
             listener.close()
         tasks.cancel_scope.cancel()
+
+
+def _most_connections() -> int:
+    """Return how many connections there are descriptors for; without any left the server could take none for health."""
+    try:
+        import resource  # noqa: PLC0415 - POSIX only
+    except ImportError:
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _OTHER_FILES)
 
 
 def _require_asyncio() -> None:
