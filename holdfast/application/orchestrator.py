@@ -29,7 +29,9 @@ from holdfast.domain.memory_ceiling import Hold, MemoryCeiling, charge_bytes
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.registration import Registration
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.shared_answers import SharedAnswers
 from holdfast.domain.store_link import StoreLink
+from holdfast.domain.stream_outlet import Outlet
 from holdfast.domain.stream_reader import StreamReader
 from holdfast.domain.stream_sharing import SharedStreams
 from holdfast.domain.tenant_limits import TenantLimits
@@ -40,7 +42,7 @@ from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Ser
 from holdfast.ports.session import Sessions
 from holdfast.ports.statistics import Health, RegistryStatistics
 
-__all__ = ["Orchestrator", "reply_size_bytes", "reply_text"]
+__all__ = ["Orchestrator", "is_fresh", "reply_size_bytes", "reply_text"]
 
 
 def reply_size_bytes(reply: Reply) -> int:
@@ -53,6 +55,11 @@ def reply_size_bytes(reply: Reply) -> int:
 def reply_text(reply: Reply) -> str:
     """Return what a stream of `reply` consists of."""
     return reply.text
+
+
+def is_fresh(reply: Reply) -> bool:
+    """Return whether `reply` may be kept for as long as any: not if another process has kept it for a while already."""
+    return reply.disposition is not Disposition.CACHED
 
 
 class Orchestrator:
@@ -73,6 +80,7 @@ class Orchestrator:
         registration: leaves the registry before the door is closed; None where this process is in none.
         discoveries: of the backends that are discovered, for `health`; None where there is no registry.
         shared: the store that several processes share, for `health`; None where there is none.
+        answers: shares answers with other processes; None with nobody.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -94,6 +102,7 @@ class Orchestrator:
         registration: Registration | None,
         discoveries: Sequence[Discovery] | None,
         shared: StoreLink | None,
+        answers: SharedAnswers | None,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -111,6 +120,7 @@ class Orchestrator:
         self._registration = registration
         self._discoveries = discoveries
         self._shared = shared
+        self._answers = answers
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -211,6 +221,7 @@ class Orchestrator:
             models=self._models.statistics(),
             registry=self._registry(),
             shared=None if self._shared is None else self._shared.statistics(),
+            shared_answers=None if self._answers is None else self._answers.statistics(),
             events=self._events.statistics(),
         )
 
@@ -255,8 +266,16 @@ class Orchestrator:
         key = _shared_key(turn)
         if key is None:
             return addressed(await self._pipeline.run(turn, urgency), turn.request, Disposition.CALLED)
-        shared = await self._deduplicator.run(key, lambda flight: self._pipeline.run(turn, flight), urgency=urgency)
+        shared = await self._deduplicator.run(key, lambda flight: self._call(key, turn, flight), urgency=urgency)
         return addressed(shared.value, turn.request, shared.disposition)
+
+    async def _call(
+        self, key: DeduplicationKey | None, turn: Turn, flight: Urgency, outlet: Outlet | None = None
+    ) -> Reply:
+        """Return the reply of another process that is asked the same, or that of the pipeline."""
+        if self._answers is None or key is None:
+            return await self._pipeline.run(turn, flight, outlet)
+        return await self._answers.run(key, lambda: self._pipeline.run(turn, flight, outlet))
 
     async def _hear(self, visit: Visit) -> Reply | None:
         """Let the turn be that of its session and persona; return the reply if it was a command instead."""
@@ -283,10 +302,9 @@ class Orchestrator:
     def _open_stream(self, visit: Visit, commanded: Reply | None) -> StreamReader[Reply]:
         if commanded is not None:
             return self._streams.open(None, lambda _flight, _outlet: _at_once(commanded), urgency=visit.urgency)
+        key = _shared_key(visit.turn)
         return self._streams.open(
-            _shared_key(visit.turn),
-            lambda flight, outlet: self._pipeline.run(visit.turn, flight, outlet),
-            urgency=visit.urgency,
+            key, lambda flight, outlet: self._call(key, visit.turn, flight, outlet), urgency=visit.urgency
         )
 
 

@@ -19,10 +19,15 @@ __all__ = ["ReadReply", "addressed"]
 
 
 def addressed(reply: Reply, request: Request, disposition: Disposition) -> Reply:
-    """Return the reply of a flight as one of those who share it gets it; what was commanded is nobody else's."""
+    """Return the reply of a flight as one of those who share it gets it; what was commanded is nobody else's.
+
+    Whoever began the flight may have been answered by another process.
+    """
     if reply.disposition is Disposition.COMMANDED:
         return reply
-    if request.request_id is None and disposition is Disposition.CALLED:
+    if disposition is Disposition.CALLED:
+        disposition = reply.disposition
+    if request.request_id is None and disposition is reply.disposition:
         return reply
     return replace(reply, request_id=request.request_id, disposition=disposition)
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from holdfast.application.section import Section
+from holdfast.domain.shared_answers import SharedAnswersConfig
 from holdfast.domain.shared_breaker import SharedBreakerConfig
 from holdfast.domain.store_link import StoreLinkConfig
 from holdfast.domain.validation import require
@@ -37,10 +38,12 @@ class _SharedSettings(Section):
     Args:
         link: how the store is followed, and how it is looked for while it is away.
         breakers: how circuit breakers are shared.
+        answers: how identical requests to several processes share one answer.
     """
 
     link: StoreLinkConfig = StoreLinkConfig()
     breakers: SharedBreakerConfig = SharedBreakerConfig()
+    answers: SharedAnswersConfig = SharedAnswersConfig()
 
 
 class RedisSettings(_SharedSettings):
@@ -61,7 +64,7 @@ class RedisSettings(_SharedSettings):
         password_file: a file that holds it, visible ASCII characters, with no right for anybody but its owner; read
             when the service is opened.
         prefix: what all keys begin with. Services that share it share everything in it, so give those that have
-            different backends under the same names one of their own.
+            different backends under the same names, or would answer the same request otherwise, one of their own.
         connect_timeout_s: seconds that connecting may take; default 1, unmeasured.
         command_timeout_s: seconds that an answer may take before the connection is given up; default 1, unmeasured.
             Requests give up earlier: see the time limits of what is shared.
@@ -83,7 +86,7 @@ class RedisSettings(_SharedSettings):
     connect_timeout_s: float = Field(default=1.0, gt=0)
     command_timeout_s: float = Field(default=1.0, gt=0)
     max_connections: int = Field(default=16, ge=1)
-    share: tuple[Literal["breakers"], ...] = ("breakers",)
+    share: tuple[Literal["breakers", "answers"], ...] = ("breakers", "answers")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -118,7 +121,7 @@ class SqliteSharedSettings(_SharedSettings):
 
     kind: Literal["sqlite"]
     database: Path
-    share: tuple[Literal["breakers"], ...] = ("breakers",)
+    share: tuple[Literal["breakers", "answers"], ...] = ("breakers", "answers")
 
 
 SharedSettings = Annotated[RedisSettings | SqliteSharedSettings, Field(discriminator="kind")]

@@ -24,8 +24,10 @@ from holdfast.application.shared_settings import (
     SqliteSharedSettings,
     host_and_port,
 )
+from holdfast.domain.shared_answers import SharedAnswersConfig
 from holdfast.domain.shared_breaker import SharedBreakerConfig
 from holdfast.domain.store_link import StoreLinkConfig
+from holdfast.ports.answer_store import AnswerStore
 from holdfast.ports.breaker_store import BreakerStore
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ConfigurationError
@@ -46,12 +48,16 @@ class SharedStores:
         link: how it is followed.
         breakers: where circuit breakers are kept; None for each process its own.
         breaker_sharing: how those are shared.
+        answers: where answers meet those who wait for them in other processes; None for each process its own.
+        answer_sharing: how those are shared.
     """
 
     store: SharedStore
     link: StoreLinkConfig = field(default_factory=StoreLinkConfig)
     breakers: BreakerStore | None = None
     breaker_sharing: SharedBreakerConfig = field(default_factory=SharedBreakerConfig)
+    answers: AnswerStore | None = None
+    answer_sharing: SharedAnswersConfig = field(default_factory=SharedAnswersConfig)
 
 
 @asynccontextmanager
@@ -70,15 +76,18 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
             yield None
         case RedisSettings():
             async with _redis(settings) as store:
-                from holdfast.adapters.redis import RedisBreakers  # noqa: PLC0415 - loaded when it is chosen
+                from holdfast.adapters.redis import RedisAnswers, RedisBreakers  # noqa: PLC0415 - loaded when chosen
 
                 yield SharedStores(
                     store=store,
                     link=settings.link,
                     breakers=RedisBreakers(store) if "breakers" in settings.share else None,
                     breaker_sharing=settings.breakers,
+                    answers=RedisAnswers(store) if "answers" in settings.share else None,
+                    answer_sharing=settings.answers,
                 )
         case SqliteSharedSettings():
+            from holdfast.adapters.sqlite.answers import SqliteAnswers  # noqa: PLC0415 - as above
             from holdfast.adapters.sqlite.breakers import SqliteBreakers  # noqa: PLC0415 - as above
             from holdfast.adapters.sqlite.shared_store import SqliteStore  # noqa: PLC0415 - as above
 
@@ -88,6 +97,8 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
                     link=settings.link,
                     breakers=SqliteBreakers(embedded) if "breakers" in settings.share else None,
                     breaker_sharing=settings.breakers,
+                    answers=SqliteAnswers(embedded) if "answers" in settings.share else None,
+                    answer_sharing=settings.answers,
                 )
         case _:
             assert_never(settings)

@@ -22,7 +22,7 @@ from holdfast.application.consistency import check_consistency, check_time_to_lo
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.finishing import Finishing
 from holdfast.application.live_routes import LiveRoutes
-from holdfast.application.orchestrator import Orchestrator, reply_size_bytes, reply_text
+from holdfast.application.orchestrator import Orchestrator, is_fresh, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book
@@ -54,6 +54,7 @@ from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
+from holdfast.domain.shared_answers import SharedAnswers
 from holdfast.domain.shared_breaker import SharedBreaker
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.store_link import StoreLink
@@ -157,8 +158,12 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         shared = await parts.open_shared(stack)
         router = await parts.open_router(stack, models)
         discoveries = await parts.open_discoveries(stack, router, models)
+        instance = secrets.token_hex(8)
+        answers = await parts.open_answers(stack, instance)
         deduplicator = await stack.enter_async_context(
-            Deduplicator[Reply](settings.deduplication, clock=clock, size_of=reply_size_bytes, events=events)
+            Deduplicator[Reply](
+                settings.deduplication, clock=clock, size_of=reply_size_bytes, keeps=is_fresh, events=events
+            )
         )
         streams = await stack.enter_async_context(
             SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
@@ -181,7 +186,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             sessions=sessions,
             finishing=parts.finishing(),
             max_passages=settings.retrieval.limit,
-            instance=secrets.token_hex(8),
+            instance=instance,
             clock=clock,
         )
         door = DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes)
@@ -201,6 +206,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             registration=registration,
             discoveries=discoveries,
             shared=shared,
+            answers=answers,
             events=events,
             clock=clock,
         )
@@ -311,6 +317,22 @@ class _Parts:
             self._stores.store, self._stores.link, clock=self.clock, random=self._random, events=self.events
         )
         return self._link
+
+    async def open_answers(self, stack: AsyncExitStack, instance: str) -> SharedAnswers | None:
+        stores = self._stores
+        if stores is None or self._link is None or stores.answers is None:
+            return None
+        answers = SharedAnswers(
+            stores.answers,
+            self._link,
+            stores.answer_sharing,
+            window_s=self.settings.deduplication.window_s,
+            instance=instance,
+            clock=self.clock,
+            random=self._random,
+            events=self.events,
+        )
+        return await stack.enter_async_context(answers)
 
     def admission(self) -> AdmissionQueue:
         adaptive = self.settings.adaptive_limit

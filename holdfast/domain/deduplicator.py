@@ -88,6 +88,7 @@ class Deduplicator(Generic[T]):
         config: how long answers are kept, and how many.
         clock: monotonic time.
         size_of: bytes that one answer takes; asked once for each. What it raises fails the call.
+        keeps: whether an answer is kept; every one is by default.
         events: told of each request that calls nothing, and of each call that nobody waits for any more.
 
     Example:
@@ -116,6 +117,7 @@ class Deduplicator(Generic[T]):
         *,
         clock: Clock,
         size_of: Callable[[T], int],
+        keeps: Callable[[T], bool] = lambda _: True,
         events: EventSink | None = None,
     ) -> None:
         self._clock = clock
@@ -123,6 +125,7 @@ class Deduplicator(Generic[T]):
             ResultWindow(
                 window_s=config.window_s, max_entries=config.max_entries, max_bytes=config.max_bytes, size_of=size_of
             ),
+            keeps=keeps,
             events=events,
         )
         self._was_opened = False

@@ -11,6 +11,7 @@ Source: Go's singleflight, https://pkg.go.dev/golang.org/x/sync/singleflight.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from holdfast.domain.deduplication_key import DeduplicationKey
@@ -31,6 +32,7 @@ class FlightTable(Generic[T]):
 
     Args:
         window: keeps the answers.
+        keeps: whether it is given one of them.
         events: told of each request that calls nothing, and of each flight that nobody waits for any more.
     """
 
@@ -43,11 +45,20 @@ class FlightTable(Generic[T]):
         "_failed",
         "_flights",
         "_joined",
+        "_keeps",
+        "_unkept",
         "_window",
     )
 
-    def __init__(self, window: ResultWindow[T], *, events: EventSink | None = None) -> None:
+    def __init__(
+        self,
+        window: ResultWindow[T],
+        *,
+        keeps: Callable[[T], bool] = lambda _: True,
+        events: EventSink | None = None,
+    ) -> None:
         self._window = window
+        self._keeps = keeps
         self._events = events
         self._flights: dict[bytes, Flight[T]] = {}  # by digest, as in the window
         self._called = 0
@@ -56,6 +67,7 @@ class FlightTable(Generic[T]):
         self._completed = 0
         self._failed = 0
         self._abandoned = 0
+        self._unkept = 0
 
     def check_and_register(self, key: DeduplicationKey, *, now_s: float) -> Cached[T] | New[T] | InProgress[T]:
         """Return the answer, a place in the flight that brings it, or a new flight that the caller must end."""
@@ -84,7 +96,10 @@ class FlightTable(Generic[T]):
         """
         if self._flights.get(token.key.digest) is not token:
             return False
-        self._window.store(token.key, value, now_s=now_s)
+        if self._keeps(value):
+            self._window.store(token.key, value, now_s=now_s)
+        else:
+            self._unkept += 1
         del self._flights[token.key.digest]
         self._completed += 1
         token.succeed(value)
@@ -147,4 +162,5 @@ class FlightTable(Generic[T]):
             expired=self._window.expired,
             evicted=self._window.evicted,
             oversized=self._window.oversized,
+            unkept=self._unkept,
         )

@@ -122,9 +122,9 @@ class BreakerStatistics:
 class DeduplicationStatistics:
     """`requests = called + joined + cached`; `called = in_flight + completed + failed + abandoned`.
 
-    Also, `completed = entries + expired + evicted + oversized`. `abandoned` calls were cancelled because nobody waited
-    for them any more; `expired`, `evicted` and `oversized` answers are not kept because of their age, for want of room,
-    or because one alone would exceed it.
+    Also, `completed = entries + expired + evicted + oversized + unkept`. `abandoned` calls were cancelled because
+    nobody waited for them any more; `expired`, `evicted` and `oversized` answers are not kept because of their age, for
+    want of room, or because one alone would exceed it; `unkept` ones because another process keeps them already.
     """
 
     requests: int
@@ -140,6 +140,7 @@ class DeduplicationStatistics:
     expired: int
     evicted: int
     oversized: int
+    unkept: int
 
     @property
     def saved_ratio(self) -> float:
@@ -616,6 +617,7 @@ class Health:
         models: those of them that have to be loaded, and who waits for one.
         registry: where this process is registered and finds others; None where there is no registry.
         shared: the store that processes share; None where there is none.
+        shared_answers: how calls were answered among them; None where answers are not shared.
         events: what was decided, by name.
     """
 
@@ -634,4 +636,5 @@ class Health:
     models: ModelSlotStatistics
     registry: RegistryStatistics | None
     shared: SharedStoreStatistics | None
+    shared_answers: SharedAnswerStatistics | None
     events: EventStatistics

@@ -85,7 +85,7 @@ async def test_callers_with_random_cancels_and_failures_all_end_and_leave_nothin
     assert (s.in_flight, world.asked, world.endings.total()) == (0, CALLERS, CALLERS)
     assert s.requests == s.called + s.joined + s.cached == CALLERS
     assert s.called == s.completed + s.failed + s.abandoned
-    assert s.completed == s.entries + s.expired + s.evicted + s.oversized
+    assert s.completed == s.entries + s.expired + s.evicted + s.oversized + s.unkept
     assert world.begun <= s.called
     assert set(world.endings) == {"called", "joined", "cached", "failed", "cancelled"}
 

@@ -33,6 +33,7 @@ from holdfast.ports.statistics import (
     ModelSlotStatistics,
     OutputStatistics,
     RateLimitStatistics,
+    SharedAnswerStatistics,
     TenantLimitStatistics,
 )
 from holdfast.testing import VirtualClock
@@ -171,6 +172,8 @@ def assert_nothing_is_held(health: Health) -> None:
     _assert_models_at_rest(health.models)
     if health.output is not None:
         _assert_output_at_rest(health.output)
+    if health.shared_answers is not None:
+        _assert_shared_answers_at_rest(health.shared_answers)
     for backend in health.backends:
         _assert_backend_at_rest(backend)
 
@@ -193,11 +196,19 @@ def _assert_admission_at_rest(admission: AdmissionStatistics) -> None:
 
 
 def _assert_deduplication_at_rest(deduplication: DeduplicationStatistics) -> None:
-    kept = deduplication.entries + deduplication.expired + deduplication.evicted + deduplication.oversized
+    dropped = deduplication.expired + deduplication.evicted + deduplication.oversized + deduplication.unkept
     assert deduplication.in_flight == 0
     assert deduplication.requests == deduplication.called + deduplication.joined + deduplication.cached
     assert deduplication.called == deduplication.completed + deduplication.failed + deduplication.abandoned
-    assert deduplication.completed == kept
+    assert deduplication.completed == deduplication.entries + dropped
+
+
+def _assert_shared_answers_at_rest(answers: SharedAnswerStatistics) -> None:
+    shared = answers.found + answers.joined + answers.failed
+    assert (answers.waiting, answers.holding) == (0, 0)
+    assert answers.asked == answers.led + answers.alone + shared + answers.left
+    assert answers.led == answers.told + answers.released + answers.fenced + answers.unsaid
+    assert answers.taken_over <= answers.led
 
 
 def _assert_models_at_rest(models: ModelSlotStatistics) -> None:

@@ -133,7 +133,7 @@ class FlightTableMachine(RuleBasedStateMachine):
         s = self.table.statistics()
         assert s.requests == s.called + s.joined + s.cached
         assert s.called == s.in_flight + s.completed + s.failed + s.abandoned
-        assert s.completed == s.entries + s.expired + s.evicted + s.oversized
+        assert s.completed == s.entries + s.expired + s.evicted + s.oversized + s.unkept
         assert (s.called, s.joined, s.cached) == (self.called, self.joined, self.cached)
         assert s.in_flight == len(self.underway)
 

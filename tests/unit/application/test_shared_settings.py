@@ -96,6 +96,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "redis", "url": URL, "breakers": {"claim_timeout_s": 0}},
         r"shared\.breakers\.claim_timeout_s: must be a finite number above 0",
     ),
+    "a lease too short for its claims": (
+        {"kind": "redis", "url": URL, "answers": {"lease_s": 0.5}},
+        r"shared\.answers\.lease_s: must be at least 3 times shared\.answers\.claim_timeout_s, 0\.75, not 0\.5",
+    ),
+    "answers that are too small": (
+        {"kind": "sqlite", "database": "x", "answers": {"max_answer_bytes": 1000}},
+        r"shared\.answers\.max_answer_bytes: must be a finite number of at least 16384",
+    ),
     "rounds without a pause": (
         {"kind": "redis", "url": URL, "link": {"refresh_s": 0}},
         r"shared\.link\.refresh_s: must be a finite number above 0",

@@ -150,3 +150,18 @@ def test_statistics_of_shared_requests_give_the_ratio_saved() -> None:
     table.check_and_register(KEY, now_s=0.0)
 
     assert table.statistics().saved_ratio == pytest.approx(0.75)
+
+
+def test_complete_with_an_answer_that_is_not_to_be_kept_ends_the_flight_and_keeps_nothing() -> None:
+    table = FlightTable(
+        ResultWindow[str](window_s=10.0, max_entries=9, max_bytes=99, size_of=len), keeps=lambda value: value != "b"
+    )
+    for answer in ("a", "b"):
+        found = table.check_and_register(DeduplicationKey(digest=answer.encode()), now_s=0.0)
+        assert isinstance(found, New)
+        assert table.complete(found.token, answer, now_s=0.0)
+        assert found.token.result() == answer
+
+    statistics = table.statistics()
+    assert (statistics.completed, statistics.entries, statistics.unkept) == (2, 1, 1)
+    assert isinstance(table.check_and_register(DeduplicationKey(digest=b"b"), now_s=0.0), New)
