@@ -32,6 +32,7 @@ from holdfast.application.host_settings import (
     make_llama_loader,
 )
 from holdfast.application.http_settings import make_http_provider, make_service_provider
+from holdfast.application.parameter_settings import ConsulParameterSettings, ParameterSettings, TomlParameterSettings
 from holdfast.application.prompt_settings import make_rules
 from holdfast.application.registry_settings import ConsulRegistrySettings, FileRegistrySettings, RegistrySettings
 from holdfast.application.settings import (
@@ -46,6 +47,7 @@ from holdfast.application.settings import (
     SessionSettings,
     Settings,
 )
+from holdfast.application.settings_sources import LoadedSettings
 from holdfast.application.shared_stores import open_shared_stores
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.event_hub import EventHub
@@ -57,6 +59,7 @@ from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.journal import BatchLedger
 from holdfast.ports.model import ModelLoader
+from holdfast.ports.parameters import ParameterStore
 from holdfast.ports.registry import ServiceInstance, ServiceRegistry
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.retrieval import Retriever
@@ -167,9 +170,7 @@ def _http_backend(name: str, chosen: OpenAISettings | AnthropicSettings, guard: 
     if chosen.service is None:
         return Backend(provider=make_http_provider(name, chosen), guard=guard)
     make = make_service_provider(name, chosen)
-    return Discovered(
-        service=chosen.service, make=lambda instance: Backend(provider=make(instance), guard=guard)
-    )
+    return Discovered(service=chosen.service, make=lambda instance: Backend(provider=make(instance), guard=guard))
 
 
 def _open_session_store(settings: SessionSettings, clock: Clock) -> AbstractAsyncContextManager[SessionStore]:
@@ -217,6 +218,43 @@ def _services(settings: RegistrySettings, clock: Clock) -> ServiceRegistry:
             assert_never(settings)
 
 
+def _given(settings: Settings) -> LoadedSettings:
+    return LoadedSettings(settings=settings, sources={})
+
+
+def _parameter_store(settings: ParameterSettings | None) -> ParameterStore | None:
+    match settings:
+        case None:
+            return None
+        case TomlParameterSettings():
+            from holdfast.adapters.files.parameters import FileParameters  # noqa: PLC0415 - as above
+
+            return FileParameters(settings.path, poll_s=settings.poll_s)
+        case ConsulParameterSettings():
+            try:
+                from holdfast.adapters.consul import ConsulClient, ConsulParameters  # noqa: PLC0415 - as above
+            except ImportError as error:
+                raise ConfigurationError(str(error), path="parameters.kind") from error
+
+            client = ConsulClient(
+                settings.address,
+                token=None if settings.token is None else settings.token.get_secret_value(),
+                token_file=settings.token_file,
+                ca_file=settings.ca_file,
+                timeout_s=settings.query.slack_s,
+                section="parameters",
+            )
+            return ConsulParameters(client, settings.prefix)
+        case _:
+            assert_never(settings)
+
+
+def _log_sink() -> EventSink:
+    from holdfast.adapters.logging import LoggingEventSink  # noqa: PLC0415 - as above
+
+    return LoggingEventSink()
+
+
 def _open_journal(path: Path) -> BatchLedger:
     from holdfast.adapters.sqlite.journal import SqliteJournal  # noqa: PLC0415 - as above
 
@@ -233,12 +271,11 @@ def _trip_policy(name: str, guard: GuardSettings) -> TripPolicy:
     return RateTripPolicy(guard.breaker)
 
 
-def _event_sinks(log_events: bool) -> tuple[EventSink, ...]:  # noqa: FBT001 - called by the container only
-    if not log_events:
-        return ()
-    from holdfast.adapters.logging import LoggingEventSink  # noqa: PLC0415 - as above
-
-    return (LoggingEventSink(),)
+def _event_sinks(
+    log_events: bool,  # noqa: FBT001 - called by the container only
+    make_log_sink: Callable[[], EventSink],
+) -> tuple[EventSink, ...]:
+    return (make_log_sink(),) if log_events else ()
 
 
 def _recorders() -> tuple[Recorder, ...]:
@@ -286,8 +323,11 @@ class Container(containers.DeclarativeContainer):
     trip_policy = providers.Callable(_trip_policy)
     session_store = providers.Factory(_open_session_store, settings.provided.sessions, clock)
     registry = providers.Factory(_registry, settings.provided.registry, clock)
+    loaded = providers.Factory(_given, settings)
+    parameter_store = providers.Factory(_parameter_store, settings.provided.parameters)
     shared_stores = providers.Factory(open_shared_stores, settings.provided.shared, clock)
-    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events)
+    log_sink = providers.Singleton(_log_sink)
+    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events, log_sink.provider)
     recorders = providers.Factory(_recorders)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     output_rules = providers.Factory(make_rules, settings.provided.validators)

@@ -20,6 +20,7 @@ from holdfast.application.pipeline import Pipeline, Turn
 from holdfast.application.reading import ReadReply, addressed
 from holdfast.application.reception import Reception, Visit
 from holdfast.application.routing import FallbackRouter
+from holdfast.application.settings_watch import SettingsWatch
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
 from holdfast.domain.deduplicator import Deduplicator
@@ -79,6 +80,7 @@ class Orchestrator:
         models: what backends of the router are loaded into, for `health`.
         registration: leaves the registry before the door is closed; None where this process is in none.
         discoveries: of the backends that are discovered, for `health`; None where there is no registry.
+        parameters: the layer of the settings that is followed, for `health`; None where there is none.
         shared: the store that several processes share, for `health`; None where there is none.
         answers: shares answers with other processes; None with nobody.
         events: the hub that all of them tell.
@@ -101,6 +103,7 @@ class Orchestrator:
         models: ModelSlots,
         registration: Registration | None,
         discoveries: Sequence[Discovery] | None,
+        parameters: SettingsWatch | None,
         shared: StoreLink | None,
         answers: SharedAnswers | None,
         events: EventHub,
@@ -119,6 +122,7 @@ class Orchestrator:
         self._models = models
         self._registration = registration
         self._discoveries = discoveries
+        self._parameters = parameters
         self._shared = shared
         self._answers = answers
         self._events = events
@@ -220,6 +224,7 @@ class Orchestrator:
             backends=self._router.health(),
             models=self._models.statistics(),
             registry=self._registry(),
+            parameters=None if self._parameters is None else self._parameters.statistics(),
             shared=None if self._shared is None else self._shared.statistics(),
             shared_answers=None if self._answers is None else self._answers.statistics(),
             events=self._events.statistics(),

@@ -90,7 +90,7 @@ class Pipeline:
         self._admission = admission
         self._sessions = sessions
         self._finishing = finishing
-        self._max_passages = max_passages
+        self.max_passages = max_passages
         self._instance = instance
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -140,7 +140,7 @@ class Pipeline:
         request, persona = turn.request, turn.persona
         name = None if persona is None else persona.name
         passages = (
-            await self._retriever.retrieve(retrieval_query(request), limit=self._max_passages)
+            await self._retriever.retrieve(retrieval_query(request), limit=self.max_passages)
             if self._retriever is not None
             else ()
         )

@@ -47,6 +47,7 @@ class Program:
         check_consistency(loaded.settings)
         self._loaded = loaded
         self._container = Container(settings=providers.Object(loaded.settings))
+        self._container.loaded.override(providers.Object(loaded))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     @asynccontextmanager
     async def open_service(self) -> AsyncGenerator[Service]:

@@ -116,6 +116,10 @@ class Reception:
         self._empty = anyio.Event()
         self._cut_short = 0
 
+    def reconfigure(self, config: DoorConfig) -> None:
+        """Let those who come from now on have the deadline and the bound of `config`."""
+        self._config = config
+
     def visit(self, request: Request) -> AbstractContextManager[Visit]:
         """Let `request` in for the length of a ``with`` block, which is cancelled at its deadline.
 

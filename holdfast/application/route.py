@@ -9,17 +9,17 @@ Not responsible for: which backend is asked: see `holdfast.application.routing`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
-from holdfast.domain.circuit_breaker import CircuitBreaker
+from holdfast.domain.circuit_breaker import BreakerConfig, CircuitBreaker
 from holdfast.domain.compose import compose
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.hedge import Hedge
 from holdfast.domain.metered_call import MeteredCall
 from holdfast.domain.pool import AsyncResourcePool
-from holdfast.domain.rate_limit import RateLimit
+from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.stream_attempt import stream_attempt
@@ -29,8 +29,10 @@ from holdfast.domain.timeout import Timeout
 from holdfast.domain.token_estimate import estimate_prompt_tokens
 from holdfast.ports.errors import BackendThrottledError, RefusedError
 from holdfast.ports.inference import Completion, InferenceBackend, Prompt
+from holdfast.ports.retry import RetryStrategy
 from holdfast.ports.statistics import BackendHealth
 from holdfast.ports.telemetry import Recorder
+from holdfast.ports.trip import TripPolicy
 
 __all__ = ["Route", "Tally"]
 
@@ -79,6 +81,7 @@ class Route:
         self._retried = compose(retry, breaker)
         self._hedged = self._retried if hedge is None else compose(retry, hedge, breaker)
         self._hedge = hedge
+        self._retry = retry
         self._budget = budget
         self._breaker = breaker
         self._rate_limit = rate_limit
@@ -98,6 +101,28 @@ class Route:
     def budget(self) -> RetryBudget:
         """What retries, hedges and repairs of this backend draw on."""
         return self._budget
+
+    def set_timeouts(self, *, attempt_s: float, idle_s: float) -> None:
+        """Let attempts that begin from now on take so long; see `Timeout` and `StreamTimeout`."""
+        self._timeout.timeout_s = self._stream_timeout.first_s = attempt_s
+        self._stream_timeout.idle_s = idle_s
+
+    def retry_by(self, strategy: RetryStrategy) -> None:
+        """Let `strategy` decide from the next failure on."""
+        self._retry.follow(strategy)
+
+    def break_by(self, config: BreakerConfig, trip_policy: TripPolicy) -> None:
+        """Let the breaker go by other numbers; see `CircuitBreaker.reconfigure`."""
+        self._breaker.reconfigure(config, trip_policy=trip_policy)
+
+    def limit_to(self, config: RateLimitConfig | None, make: Callable[[RateLimitConfig], RateLimit]) -> None:
+        """Let so much through from now on, or everything; `make` makes a limit where there was none."""
+        if config is None:
+            self._rate_limit = None
+        elif self._rate_limit is None:
+            self._rate_limit = make(config)
+        else:
+            self._rate_limit.reconfigure(config)
 
     async def complete(
         self,

@@ -20,6 +20,7 @@ from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.guard_settings import GuardSettings
 from holdfast.application.host_settings import ClaudeAgentSettings, LlamaCppSettings
 from holdfast.application.http_settings import AnthropicSettings, OpenAISettings
+from holdfast.application.parameter_settings import ParameterSettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import RegistrySettings
 from holdfast.application.section import Section
@@ -164,6 +165,8 @@ class Settings(Section):
         routing: which of them is tried first, where it is not always the same.
         models: how many models are in memory at once, for backends that have to be loaded.
         host_guard: how much memory of the machine no model may take.
+        parameters: where settings are kept for many processes, and followed while this one runs; None, the default, for
+            nowhere. They win over files, and the environment wins over them.
         registry: where this process is registered and backends are discovered; None, the default, for nowhere.
         shared: the store that several processes share, and what they share in it; None, the default, for nothing.
         prompts: the instructions of personas, by a name of your own.
@@ -196,6 +199,7 @@ class Settings(Section):
     routing: RoutingConfig = RoutingConfig()
     models: ModelSlotConfig = ModelSlotConfig()
     host_guard: HostGuardConfig = HostGuardConfig()
+    parameters: ParameterSettings | None = None
     registry: RegistrySettings | None = None
     shared: SharedSettings | None = None
     prompts: dict[str, str] = Field(default={})

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from holdfast.application.parameter_settings import ParameterSettings, TomlParameterSettings
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import FileRegistrySettings, RegistrationSettings, RegistrySettings
 from holdfast.application.section import Section
@@ -102,6 +103,7 @@ def _keys_below(parents: list[str], chosen: str | None) -> list[str]:
         tenants={"": TenantSettings(rate_limit=rate_limit)},
         tenant_rate_limit=rate_limit,
         personas={"": PersonaSettings(prompt="")},
+        parameters=TomlParameterSettings(kind="toml", path=Path()),
         registry=FileRegistrySettings(
             kind="file", path=Path(), registration=RegistrationSettings(service="-", host="-", port=1)
         ),
@@ -137,6 +139,7 @@ def _kinds_of(section: str) -> dict[str, type[Section]]:
     kinds = {
         "backends": BackendSettings,
         "validators": ValidatorSettings,
+        "parameters": ParameterSettings,
         "registry": RegistrySettings,
         "shared": SharedSettings,
     }.get(section)

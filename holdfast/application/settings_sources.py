@@ -1,19 +1,20 @@
 """Where settings come from.
 
 Responsibility: merge the sources into one validated value, and tell which source each setting came from.
-Guarantees: nothing is read before `load_settings` is called; the last source wins, setting by setting.
+Guarantees: nothing is read before `load_settings` is called; the last source wins, setting by setting; a layer that
+    changes later is merged and validated in the same way, in its place among the others.
 Not responsible for: what is wrong with a setting, in words: see `holdfast.application.settings_refusal`.
 
-Sources, the last one wins: defaults, ``[tool.holdfast]`` in pyproject.toml, holdfast.toml, the environment
-(``HOLDFAST_GUARD__BREAKER__FAILURE_RATIO=0.3``), arguments.
+Sources, the last one wins: defaults, ``[tool.holdfast]`` in pyproject.toml, holdfast.toml, the store of parameters that
+the others name, the environment (``HOLDFAST_GUARD__BREAKER__FAILURE_RATIO=0.3``), arguments.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TypeGuard, get_type_hints
 
@@ -28,6 +29,8 @@ __all__ = ["LoadedSettings", "flatten", "load_settings"]
 
 _PREFIX: Final = "HOLDFAST_"
 _DELIMITER: Final = "__"
+_PARAMETERS: Final = "parameters"
+_ABOVE_PARAMETERS: Final = frozenset({"environment", "arguments"})
 
 
 class _InEnvironment(Settings, BaseSettings):
@@ -53,10 +56,43 @@ class LoadedSettings:
     Args:
         settings: the merged and validated value.
         sources: the source of every setting that is not a default, by dotted path.
+        layers: what each source said, by its name, the one that wins last; None for settings that were made in code,
+            whose sections count as arguments.
     """
 
     settings: Settings
     sources: Mapping[str, str]
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] | None = field(
+        default=None, repr=False
+    )  # secrets as they were written
+
+    def with_parameters(self, values: Mapping[str, object]) -> LoadedSettings:
+        """Return these settings when a store of parameters holds `values`, by section and name.
+
+        Raises:
+            ConfigurationError: for the first setting that is wrong; the others are in its notes.
+        """
+        if _PARAMETERS in values:
+            raise ConfigurationError(
+                f"says where parameters come from, and cannot be one of them ({_PARAMETERS})", path=_PARAMETERS
+            )
+        others = [layer for layer in self.said if layer[0] != _PARAMETERS]
+        above = [layer for layer in others if layer[0] in _ABOVE_PARAMETERS]
+        return _combined([*others[: len(others) - len(above)], (_PARAMETERS, values), *above])
+
+    def paths_changed_since(self, before: LoadedSettings) -> list[str]:
+        """Return the dotted paths of what the sources say otherwise than before, in order."""
+        now, then = dict(flatten(_merged(self.said))), dict(flatten(_merged(before.said)))
+        absent = object()
+        return sorted(path for path in now.keys() | then.keys() if now.get(path, absent) != then.get(path, absent))
+
+    @property
+    def said(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """What each source said; settings that were made in code, section by section as they are."""
+        if self.layers is not None:
+            return self.layers
+        given = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        return (("arguments", given),)
 
 
 def load_settings(folder: Path | None = None, arguments: Mapping[str, Any] | None = None) -> LoadedSettings:
@@ -69,17 +105,27 @@ def load_settings(folder: Path | None = None, arguments: Mapping[str, Any] | Non
     Raises:
         ConfigurationError: for the first setting that is wrong; the others are in its notes.
     """
+    return _combined(list(_layers(folder if folder is not None else Path(), arguments or {})))
+
+
+def _merged(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, values in _layers(folder if folder is not None else Path(), arguments or {}):
+    for _, values in layers:
         merged = _merge(merged, values)
+    return merged
+
+
+def _combined(layers: list[tuple[str, Mapping[str, Any]]]) -> LoadedSettings:
+    merged = _merged(layers)
+    sources: dict[str, str] = {}
+    for source, values in layers:
         sources |= dict.fromkeys((path for path, _ in flatten(values)), source)
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise refusal(error.errors(), sources) from error
     _refuse_switches(merged, settings, sources)
-    return LoadedSettings(settings=settings, sources=sources)
+    return LoadedSettings(settings=settings, sources=sources, layers=tuple(layers))
 
 
 def flatten(values: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, object]]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
-from typing import assert_never
+from typing import assert_never, cast
 
 from dependency_injector import providers
 
@@ -21,20 +21,24 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.consistency import check_consistency, check_time_to_load
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.finishing import Finishing
+from holdfast.application.live_parts import LiveGuard, LiveStages, door_of, limits_by_name
 from holdfast.application.live_routes import LiveRoutes
+from holdfast.application.live_settings import LiveSettings
 from holdfast.application.orchestrator import Orchestrator, is_fresh, reply_size_bytes, reply_text
 from holdfast.application.persona_desk import PersonaDesk
 from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book
-from holdfast.application.reception import DoorConfig, Reception
+from holdfast.application.reception import Reception
 from holdfast.application.recorders import Recorders
 from holdfast.application.route import Route
 from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.settings_sources import load_settings
+from holdfast.application.settings_sources import LoadedSettings, load_settings
+from holdfast.application.settings_watch import SettingsWatch, read_parameters
 from holdfast.application.shared_stores import SharedStores
 from holdfast.domain.adaptive_limit import AdaptiveLimit
 from holdfast.domain.admission import AdmissionQueue
+from holdfast.domain.blocking_query import QueryConfig
 from holdfast.domain.breaker_registry import BreakerRegistry
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
@@ -48,7 +52,7 @@ from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.output_judge import OutputJudge, OutputRule
 from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.quality_gate import QualityGate
-from holdfast.domain.rate_limit import RateLimit
+from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.registration import Registration
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_budget import RetryBudget
@@ -67,6 +71,7 @@ from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
+from holdfast.ports.parameters import ParameterStore
 from holdfast.ports.registry import ServiceInstance
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
@@ -118,8 +123,10 @@ def make_container(
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    chosen = load_settings().settings if settings is None else settings
+    loaded = load_settings() if settings is None else LoadedSettings(settings=settings, sources={})
+    chosen = loaded.settings
     container = Container(settings=providers.Object(chosen))
+    container.loaded.override(providers.Object(loaded))  # pyright: ignore[reportUnknownMemberType] - not typed there
     if backends is not None or models is not None:
         own = _own(backends or {}, models or {}, chosen.guard)
         container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
@@ -150,9 +157,13 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
 
     For those who replace a port: override its provider first.
     """
-    parts = _Parts(container)
-    settings, clock, events = parts.settings, parts.clock, parts.events
+    without_parameters: Settings = container.settings()
     async with AsyncExitStack() as stack:
+        parameters: ParameterStore | None = container.parameter_store()
+        if parameters is not None:
+            stack.enter_context(await _with_parameters(container, parameters))
+        parts = _Parts(container, without_parameters)
+        settings, clock, events = parts.settings, parts.clock, parts.events
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
         shared = await parts.open_shared(stack)
@@ -189,7 +200,18 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             instance=instance,
             clock=clock,
         )
-        door = DoorConfig(timeout_s=settings.timeout_s, max_request_bytes=settings.max_request_bytes)
+        reception = Reception(door_of(settings), memory=memory, clock=clock, events=events, recorder=parts.recorder)
+        stages = LiveStages(
+            settings=settings,
+            reception=reception,
+            pipeline=pipeline,
+            admission=admission,
+            tenants=tenants,
+            events=events,
+            make_log_sink=container.log_sink,
+        )
+        stack.enter_context(parts.live.followed_by(stages.change_to))
+        watch = await parts.open_watch(stack, parameters)
         registration = await parts.open_registration(stack)  # last, when everything that others are promised is there
         yield Orchestrator(
             pipeline=pipeline,
@@ -198,13 +220,14 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             admission=admission,
             deduplicator=deduplicator,
             streams=streams,
-            reception=Reception(door, memory=memory, clock=clock, events=events, recorder=parts.recorder),
+            reception=reception,
             personas=PersonaDesk(parts.book, events=events),
             sessions=sessions,
             memory=memory,
             models=models,
             registration=registration,
             discoveries=discoveries,
+            parameters=watch,
             shared=shared,
             answers=answers,
             events=events,
@@ -212,18 +235,33 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         )
 
 
+async def _with_parameters(container: Container, store: ParameterStore) -> AbstractContextManager[object]:
+    """Return what lets the settings be those with the parameters, for the length of a ``with`` block."""
+    loaded: LoadedSettings = container.loaded()
+    chosen = loaded.settings.parameters
+    timeout_s, required = (QueryConfig().slack_s, False) if chosen is None else (chosen.query.slack_s, chosen.required)
+    loaded = await read_parameters(loaded, store, timeout_s=timeout_s, required=required)
+    overriding = ExitStack()
+    for provider, value in ((container.settings, loaded.settings), (container.loaded, loaded)):
+        overridden = cast("AbstractContextManager[object]", provider.override(providers.Object(value)))  # pyright: ignore[reportUnknownMemberType] - as above
+        overriding.enter_context(overridden)
+    return overriding
+
+
 class _Parts:
     """Makes the parts of one orchestrator.
 
     Args:
         container: asked at once for what is checked before anything is opened.
+        without_parameters: the settings from the other sources, by which backends of one's own were guarded.
 
     Raises:
         ConfigurationError: settings contradict each other.
     """
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, without_parameters: Settings) -> None:
         self.settings: Settings = container.settings()
+        self.live = LiveSettings(self.settings, without_parameters=without_parameters)
         self.clock: Clock = container.clock()
         self.events: EventHub = container.events()
         recorders: Sequence[Recorder] = container.recorders()
@@ -295,6 +333,22 @@ class _Parts:
                 await routes.wait_opened()
         return discoveries
 
+    async def open_watch(self, stack: AsyncExitStack, store: ParameterStore | None) -> SettingsWatch | None:
+        if store is None:
+            return None
+        chosen = self.settings.parameters
+        watch = SettingsWatch(
+            self._container.loaded(),
+            store,
+            self.live,
+            backends=self._backends,
+            config=QueryConfig() if chosen is None else chosen.query,
+            clock=self.clock,
+            random=self._random,
+            events=self.events,
+        )
+        return await stack.enter_async_context(watch)
+
     async def open_registration(self, stack: AsyncExitStack) -> Registration | None:
         registry = self._registry
         if registry is None or registry.instance is None:
@@ -345,7 +399,7 @@ class _Parts:
         )
 
     def tenants(self) -> TenantLimits:
-        named = {name: tenant.rate_limit for name, tenant in self.settings.tenants.items()}
+        named = limits_by_name(self.settings)
         return TenantLimits(self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events)
 
     def finishing(self) -> Finishing:
@@ -363,9 +417,20 @@ class _Parts:
             random=self._random,
             events=self.events,
         )
+        configured = name if name in self._backends else name.rpartition("@")[0]
+        guard = self.live.guard_of(configured, backend.guard)
         async with pool:
-            self._guards[name] = backend.guard
-            yield self._route(name, backend.guard, self._breakers.get(name), pool)
+            self._guards[name] = guard
+            route = self._route(name, guard, self._breakers.get(name), pool)
+            own = LiveGuard(
+                guard=guard,
+                route=route,
+                make_strategy=partial(self._container.retry_strategy, name),
+                make_trip_policy=partial(self._container.trip_policy, name),
+                make_limit=partial(self._rate_limit, name),
+            )
+            with self.live.followed_by(lambda _: own.change_to(self.live.guard_of(configured, backend.guard))):
+                yield route
 
     @asynccontextmanager
     async def _open_instance(
@@ -398,16 +463,15 @@ class _Parts:
             hedge=None if guard.hedge is None else Hedge(name, guard.hedge, budget=budget, clock=clock, events=events),
             budget=budget,
             breaker=breaker,
-            rate_limit=(
-                None
-                if guard.rate_limit is None
-                else RateLimit(f"backend {name!r}", guard.rate_limit, clock=clock, events=events)
-            ),
+            rate_limit=None if guard.rate_limit is None else self._rate_limit(name, guard.rate_limit),
             timeout=Timeout(guard.attempt_timeout_s),
             stream_timeout=StreamTimeout(first_s=guard.attempt_timeout_s, idle_s=guard.stream_idle_timeout_s),
             pool=pool,
             recorder=self.recorder,
         )
+
+    def _rate_limit(self, name: str, config: RateLimitConfig) -> RateLimit:
+        return RateLimit(f"backend {name!r}", config, clock=self.clock, events=self.events)
 
     def _breaker(self, name: str, guard: GuardSettings) -> CircuitBreaker:
         policy = self._container.trip_policy(name, guard)

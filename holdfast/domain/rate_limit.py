@@ -124,6 +124,11 @@ class RateLimit:
         if self._events is not None:
             self._events.emit(RateLimitPaused(scope=self._scope, pause_s=pause_s))
 
+    def reconfigure(self, config: RateLimitConfig) -> None:
+        """Let so much through from now on; what was taken is paid off at the new rate, and a pause goes on."""
+        self._config = config
+        self._books.reconfigure(config)
+
     def idle_in_s(self) -> float | None:
         """Return the seconds until the limit is as good as new, 0.0 for now; None while a reservation is open."""
         if self._books.open:
@@ -221,18 +226,26 @@ class _Books:
         self.now_s = clock.monotonic_s
         self.counts = counts
         self.open = 0
-        self.requests = self._gcra(config.requests_per_minute, config.burst_requests, config.max_debt_s)
-        self.tokens = self._gcra(config.tokens_per_minute, config.burst_tokens, config.max_debt_s)
+        self.requests: Gcra | None = None
+        self.tokens: Gcra | None = None
+        self.reconfigure(config)
 
-    def _gcra(self, per_minute: float | None, burst: float | None, max_debt_s: float) -> Gcra | None:
+    def reconfigure(self, config: RateLimitConfig) -> None:
+        debt_s = config.max_debt_s
+        self.requests = self._tuned(self.requests, config.requests_per_minute, config.burst_requests, max_debt_s=debt_s)
+        self.tokens = self._tuned(self.tokens, config.tokens_per_minute, config.burst_tokens, max_debt_s=debt_s)
+
+    def _tuned(
+        self, before: Gcra | None, per_minute: float | None, burst: float | None, *, max_debt_s: float
+    ) -> Gcra | None:
         if per_minute is None:
             return None
-        return Gcra(
-            per_s=per_minute / _MINUTE_S,
-            burst=max(1.0, per_minute) if burst is None else burst,
-            max_debt_s=max_debt_s,
-            now_s=self.now_s(),
-        )
+        per_s, now_s = per_minute / _MINUTE_S, self.now_s()
+        most = max(1.0, per_minute) if burst is None else burst
+        if before is None:
+            return Gcra(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)
+        before.retune(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)
+        return before
 
     def end(self, reservation: Reservation, tokens: int, requests_used: int, tokens_used: int) -> None:
         now_s = self.now_s()

@@ -85,6 +85,24 @@ class TenantLimits:
         limit = self._others[tenant] = self._make(tenant, self._default)
         return limit
 
+    def reconfigure(self, default: RateLimitConfig | None, named: Mapping[str, RateLimitConfig | None]) -> None:
+        """Limit tenants so from now on; what each has taken stays taken.
+
+        Args:
+            default: as for new ones.
+            named: as for new ones.
+
+        Complexity: O(tenants).
+        """
+        kept = {name: limit for name, limit in self._named.items() if limit is not None} | self._others
+        self._default = default
+        self._named = {name: self._remade(name, config, kept.pop(name, None)) for name, config in named.items()}
+        self._others = OrderedDict[str, RateLimit]()
+        if default is not None:
+            for limit in kept.values():
+                limit.reconfigure(default)
+            self._others.update(kept)
+
     def statistics(self) -> TenantLimitStatistics:
         """Return what became of every reservation that any tenant asked for."""
         counts = self._counts
@@ -102,6 +120,12 @@ class TenantLimits:
 
     def _make(self, tenant: str, config: RateLimitConfig) -> RateLimit:
         return RateLimit(f"tenant {tenant!r}", config, clock=self._clock, events=self._events, counts=self._counts)
+
+    def _remade(self, tenant: str, config: RateLimitConfig | None, limit: RateLimit | None) -> RateLimit | None:
+        if config is None or limit is None:
+            return None if config is None else self._make(tenant, config)
+        limit.reconfigure(config)
+        return limit
 
     def _make_room(self, tenant: str) -> None:
         soonest_s: float | None = None

@@ -49,6 +49,10 @@ __all__ = [
     "OutputRepairAsked",
     "OverloadBegan",
     "OverloadEnded",
+    "ParameterStoreLost",
+    "ParameterStoreRejoined",
+    "ParametersApplied",
+    "ParametersRefused",
     "PersonaChosen",
     "PoolRefused",
     "RateLimitPaused",
@@ -629,6 +633,46 @@ class DeregistrationFailed(Event):
     service: str
     instance: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParametersApplied(Event):
+    """Settings in a store of parameters changed: those in `changed` hold from now on, those in `at_restart` from then.
+
+    Both are dotted paths with a space between two of them.
+    """
+
+    store: str
+    changed: str
+    at_restart: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParametersRefused(Event):
+    """The store of parameters holds what is no valid setting, first at `path`; the settings stay as they were."""
+
+    store: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterStoreLost(Event):
+    """The store of parameters does not answer, or holds no parameters; what it said last stays in force.
+
+    `error` is the name of the failure's type, and `is_refusal` says that somebody must act.
+    """
+
+    store: str
+    error: str
+    is_refusal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterStoreRejoined(Event):
+    """The store of parameters answers again, after `away_s` seconds."""
+
+    store: str
+    away_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

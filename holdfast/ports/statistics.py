@@ -30,6 +30,7 @@ __all__ = [
     "MemoryStatistics",
     "ModelSlotStatistics",
     "OutputStatistics",
+    "ParameterStatistics",
     "PoolStatistics",
     "QueryStatistics",
     "RateLimitStatistics",
@@ -589,6 +590,20 @@ class RegistryStatistics:
     discoveries: tuple[DiscoveryStatistics, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterStatistics:
+    """What became of what a store of parameters said: `query.changed = applied + refused + unused`.
+
+    `unused` changed no setting that is in force: it said the same in another way, or a source that wins over it says
+    otherwise.
+    """
+
+    query: QueryStatistics
+    applied: int
+    refused: int
+    unused: int
+
+
 class ServiceState(enum.StrEnum):
     """Whether the service takes requests."""
 
@@ -616,6 +631,7 @@ class Health:
         backends: one entry for each, in routing order.
         models: those of them that have to be loaded, and who waits for one.
         registry: where this process is registered and finds others; None where there is no registry.
+        parameters: the layer of the settings that is followed; None where there is none.
         shared: the store that processes share; None where there is none.
         shared_answers: how calls were answered among them; None where answers are not shared.
         events: what was decided, by name.
@@ -635,6 +651,7 @@ class Health:
     backends: tuple[BackendHealth, ...]
     models: ModelSlotStatistics
     registry: RegistryStatistics | None
+    parameters: ParameterStatistics | None
     shared: SharedStoreStatistics | None
     shared_answers: SharedAnswerStatistics | None
     events: EventStatistics

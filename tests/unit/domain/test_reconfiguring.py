@@ -13,10 +13,12 @@ from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.gcra import Gcra
+from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.retry import Retry
 from holdfast.domain.retry_policy import RetryPolicy
+from holdfast.domain.tenant_limits import TenantLimits
 from holdfast.domain.urgency import Urgency
-from holdfast.ports.errors import BackendUnavailableError, BackpressureError
+from holdfast.ports.errors import BackendUnavailableError, BackpressureError, RateLimitedError
 from holdfast.ports.events import BreakerHalfOpened, Event
 from holdfast.ports.outcome import Outcome, Verdict
 from holdfast.ports.service import Priority
@@ -236,3 +238,87 @@ def test_hub_tells_a_sink_from_when_it_was_added_until_it_is_removed() -> None:
 
     assert (len(first.heard), len(second.heard)) == (2, 2)
     assert hub.statistics().emitted == 3
+
+
+def test_rate_limit_reconfigured_pays_off_at_the_new_rate_and_counts_on() -> None:
+    clock = ManualClock()
+    limit = RateLimit("a", RateLimitConfig(requests_per_minute=60, burst_requests=1), clock=clock)
+    limit.reserve(1).settle(1)
+
+    limit.reconfigure(RateLimitConfig(requests_per_minute=600, burst_requests=1))
+
+    with pytest.raises(RateLimitedError) as refused:
+        limit.reserve(1)
+    assert refused.value.retry_after_s == pytest.approx(0.1)
+    clock.advance(0.1)
+    limit.reserve(1).cancel()
+    counted = limit.statistics()
+    assert (counted.asked, counted.refused, counted.settled, counted.cancelled) == (3, 1, 1, 1)
+
+
+def test_rate_limit_reconfigured_settles_what_was_reserved_before_once() -> None:
+    limit = RateLimit("a", RateLimitConfig(tokens_per_minute=600), clock=ManualClock())
+    reservation = limit.reserve(500)
+
+    limit.reconfigure(RateLimitConfig(tokens_per_minute=60, requests_per_minute=6))
+    reservation.settle(100)
+
+    counted = limit.statistics()
+    assert (counted.reserved, counted.settled, counted.requests_left) == (0, 1, 6.0)
+    assert counted.tokens_left == -40.0
+
+
+def test_rate_limit_reconfigured_to_another_quantity_bounds_that_one_only() -> None:
+    limit = RateLimit("a", RateLimitConfig(tokens_per_minute=60), clock=ManualClock())
+    limit.reserve(60).settle(60)
+
+    limit.reconfigure(RateLimitConfig(requests_per_minute=2))
+
+    limit.reserve(1000).settle(1000)
+    assert limit.statistics().tokens_left is None
+    assert limit.statistics().requests_left == 1.0
+
+
+def test_rate_limit_reconfigured_lets_a_pause_go_on_no_longer_than_its_new_bound() -> None:
+    limit = RateLimit("a", RateLimitConfig(requests_per_minute=600), clock=ManualClock())
+    limit.pause(30.0)
+
+    limit.reconfigure(RateLimitConfig(requests_per_minute=600, max_pause_s=10.0))
+
+    assert limit.statistics().pause_left_s == 10.0
+
+
+def test_tenant_limits_reconfigured_let_nobody_forget_what_they_took() -> None:
+    one, clock = RateLimitConfig(requests_per_minute=60, burst_requests=1), ManualClock()
+    tenants = TenantLimits(one, {"named": one, "free": None}, clock=clock)
+    for name in ("named", "other"):
+        limit = tenants.get(name)
+        assert limit is not None
+        limit.reserve(1).settle(1)
+
+    tenants.reconfigure(one, {"other": one, "free": one})
+
+    for name in ("named", "other"):
+        limit = tenants.get(name)
+        assert limit is not None
+        with pytest.raises(RateLimitedError):
+            limit.reserve(1)
+    free = tenants.get("free")
+    assert free is not None
+    free.reserve(1).cancel()
+    counted = tenants.statistics()
+    assert (counted.asked, counted.refused, counted.tracked) == (5, 2, 3)
+
+
+def test_tenant_limits_reconfigured_to_none_limit_only_those_who_are_named() -> None:
+    one = RateLimitConfig(requests_per_minute=60, burst_requests=1)
+    tenants = TenantLimits(one, {"gone": one}, clock=ManualClock())
+    held = tenants.get("other")
+    assert held is not None
+    reservation = held.reserve(1)
+
+    tenants.reconfigure(None, {"gone": None})
+    reservation.settle(1)
+
+    assert (tenants.get("other"), tenants.get("gone")) == (None, None)
+    assert (tenants.statistics().reserved, tenants.statistics().tracked) == (0, 0)
