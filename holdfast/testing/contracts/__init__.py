@@ -1,6 +1,7 @@
 """One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
 
 from holdfast.testing.contracts.answer_store import AnswerStoreContract
+from holdfast.testing.contracts.breaker_store import BreakerStoreContract
 from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
@@ -11,15 +12,18 @@ from holdfast.testing.contracts.journal import JournalContract
 from holdfast.testing.contracts.model_loader import ModelLoaderContract
 from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.parameters import ParameterStoreContract
+from holdfast.testing.contracts.rate_store import RateStoreContract
 from holdfast.testing.contracts.registry import ServiceRegistryContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
 from holdfast.testing.contracts.retry_strategy import RetryStrategyContract
 from holdfast.testing.contracts.session_store import SessionStoreContract
+from holdfast.testing.contracts.shared_store import SharedStoreContract
 from holdfast.testing.contracts.trip_policy import TripPolicyContract
 
 __all__ = [
     "AnswerStoreContract",
+    "BreakerStoreContract",
     "ClockContract",
     "EventSinkContract",
     "FileWriterContract",
@@ -29,11 +33,13 @@ __all__ = [
     "ModelLoaderContract",
     "OutputValidatorContract",
     "ParameterStoreContract",
+    "RateStoreContract",
     "ResourceProviderContract",
     "RetrieverContract",
     "RetryStrategyContract",
     "ServiceRegistryContract",
     "SessionStoreContract",
+    "SharedStoreContract",
     "SignerVerifierContract",
     "TripPolicyContract",
     "TrustListContract",
