@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,17 +13,21 @@ import pytest
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.container import Backend, Discovered, Registry
+from holdfast.application.live_routes import LiveRoutes
 from holdfast.application.orchestrator import Orchestrator
+from holdfast.application.route import Route
+from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.domain.circuit_breaker import BreakerConfig
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
+from holdfast.domain.route_choice import RouteChoice
 from holdfast.ports.errors import ConfigurationError, NoInstanceError
 from holdfast.ports.events import FellBack, InstanceAppeared, InstanceRefused, InstanceVanished
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.registry import ServiceInstance
 from holdfast.ports.statistics import BreakerState, Health
-from holdfast.testing import sweep_cancellation
+from holdfast.testing import ManualClock, sweep_cancellation
 from tests.fakes.registry import FlakyRegistry, instance
 from tests.fakes.service import ONCE, Answering, ask_anew, assert_nothing_is_held, opened, told, unavailable
 
@@ -159,6 +164,25 @@ async def test_submit_under_way_at_an_instance_that_vanishes_is_finished_and_the
         await anyio.sleep(10.0)
 
         assert (texts, closed_meanwhile, fleet.closed) == (["1"], [], [1])
+
+
+async def test_submit_instance_that_comes_back_while_a_request_is_still_under_way_there_gets_new_ones() -> None:
+    fleet = Fleet(make=lambda number: Answering(text=str(number), delay_s=5.0))
+    await fleet.start(1)
+
+    async with opened_over(fleet) as service, anyio.create_task_group() as tasks:
+        tasks.start_soon(service.submit, ask_anew())
+        await anyio.sleep(1.0)
+        await fleet.stop(1)
+        await fleet.start(1)
+        reply = await service.submit(ask_anew())
+        names = named(service.health())
+        health = service.health()
+
+    assert (reply.text, names) == ("1", ["fleet@10.0.0.1:8001"])
+    assert health.requests.answered == 2
+    assert_nothing_is_held(health)
+    assert fleet.closed == [1, 1]
 
 
 async def test_submit_with_no_instance_at_all_is_refused_by_name_and_says_when_to_come_back() -> None:
@@ -374,10 +398,66 @@ async def test_opening_and_asking_cancelled_at_every_checkpoint_closes_what_was_
     assert await sweep_cancellation(scenario, check) > 10
 
 
+class Doors:
+    """Opens routes that lead nowhere, and notes which are open."""
+
+    def __init__(self, *, error: Exception | None = None) -> None:
+        self.error = error
+        self.open: set[str] = set()
+        self.router = FallbackRouter(
+            [],
+            choice=RouteChoice(["fleet"], discovered=["fleet"], clock=ManualClock(), random=lambda: 0.5),
+        )
+
+    @asynccontextmanager
+    async def open_route(self, found: ServiceInstance) -> AsyncGenerator[Route]:
+        await anyio.sleep(0.1)
+        if self.error is not None:
+            raise self.error
+        self.open.add(found.address)
+        try:
+            yield Unasked(found.address)
+        finally:
+            self.open.remove(found.address)
+
+
+class Unasked(Route):
+    """A route that nobody asks anything."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def wait_unused(self) -> None: ...
+
+
+async def test_instance_that_vanishes_before_its_route_is_open_never_takes_requests() -> None:
+    doors = Doors()
+
+    async with LiveRoutes("fleet", doors.open_route, router=doors.router) as routes:
+        routes.appear(instance(1))
+        routes.vanish(instance(1))
+        await anyio.sleep(1.0)
+
+        assert (doors.open, doors.router.health()) == (set(), ())
+
+
+async def test_route_that_cannot_be_opened_is_left_out_where_nobody_listens() -> None:
+    doors = Doors(error=OSError("no more file descriptors"))
+
+    async with LiveRoutes("fleet", doors.open_route, router=doors.router) as routes:
+        routes.appear(instance(1))
+        await routes.wait_opened()
+        routes.vanish(instance(1))
+
+    assert doors.router.health() == ()
+
+
 def _turns() -> Callable[[], float]:
     """Return chance that repeats itself from run to run."""
-    import random  # noqa: PLC0415 - the name is that of a part of the container elsewhere
-
     return random.Random(7).random
 
 

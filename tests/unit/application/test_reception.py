@@ -123,3 +123,50 @@ async def test_visit_cancelled_at_every_checkpoint_is_counted_out() -> None:
         assert statistics.received == statistics.answered + statistics.cancelled
 
     await sweep_cancellation(work, check)
+
+
+async def test_retire_ends_readiness_and_lets_in_who_comes_all_the_same() -> None:
+    door = reception()
+    door.retire(5.0)
+    with door.visit(REQUEST) as visit:
+        visit.reply = REPLY
+
+    assert door.state is ServiceState.DRAINING
+    assert door.requests().answered == 1
+
+
+async def test_shut_lets_nobody_in_and_nobody_out_early() -> None:
+    door = reception()
+    with door.visit(REQUEST) as visit:
+        door.retire(5.0)
+        door.shut()
+        with pytest.raises(ClosedError), door.visit(REQUEST):
+            pytest.fail("it came in")
+        await anyio.sleep(2.0)
+        visit.reply = REPLY
+    await door.drain(0.0)
+
+    assert (door.requests().answered, door.requests().refused) == (1, 1)
+
+
+async def test_drain_after_who_came_in_meanwhile_waits_for_them_too() -> None:
+    door = reception()
+    ended_s: list[float] = []
+
+    async def stay(seconds: float) -> None:
+        with door.visit(REQUEST) as visit:
+            await anyio.sleep(seconds)
+            visit.reply = REPLY
+        ended_s.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stay, 1.0)
+        await anyio.sleep(0.1)
+        door.retire(9.0)
+        tasks.start_soon(stay, 5.0)
+        await anyio.sleep(0.1)
+        await door.drain(9.0)
+        drained_s = anyio.current_time()
+
+    assert len(ended_s) == 2
+    assert drained_s >= max(ended_s)

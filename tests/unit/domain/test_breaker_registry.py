@@ -101,3 +101,30 @@ def test_registry_without_room_for_one_is_refused(max_breakers: int) -> None:
         make_registry(max_breakers=max_breakers)
 
     assert caught.value.path == "breaker.max_breakers"
+
+
+def test_forget_drops_a_breaker_in_whatever_state_so_that_peers_that_are_gone_take_no_room() -> None:
+    registry = make_registry(max_breakers=2)
+    for number in range(100):
+        breaker = registry.get(f"peer {number}")
+        breaker.settle(breaker.acquire(), FAILED)
+        registry.forget(f"peer {number}")
+
+    assert names(registry) == []
+
+
+def test_forget_of_a_name_that_is_not_there_does_nothing() -> None:
+    registry = make_registry()
+    registry.get("a")
+
+    registry.forget("b")
+
+    assert names(registry) == ["a"]
+
+
+def test_get_after_forget_makes_a_new_breaker() -> None:
+    registry = make_registry()
+    before = registry.get("a")
+    registry.forget("a")
+
+    assert registry.get("a") is not before

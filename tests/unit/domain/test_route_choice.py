@@ -243,3 +243,101 @@ def test_check_weights_that_are_all_zero_are_refused_with_both_paths() -> None:
 
     with pytest.raises(ConfigurationError, match=r"routing\.weights: all of the backends weigh 0"):
         RouteChoice(THREE, config, clock=ManualClock(), random=lambda: 0.5)
+
+
+def discovering(strategy: RoutingStrategy, *, weights: Mapping[str, float] | None = None) -> RouteChoice:
+    """Return a choice between `fleet`, whose instances come and go, and `other`."""
+    config = RoutingConfig(strategy=strategy, weights=weights or {})
+    return RouteChoice(
+        ["fleet", "other"], config, discovered=["fleet"], clock=ManualClock(), random=random.Random(1).random
+    )
+
+
+@pytest.mark.parametrize("strategy", RoutingStrategy)
+def test_order_holds_each_instance_that_is_there_and_no_other(strategy: RoutingStrategy) -> None:
+    choice = discovering(strategy)
+    orders = [sorted(choice.order("key"))]
+    for instance in ("fleet@1", "fleet@2"):
+        choice.add("fleet", instance)
+        orders.append(sorted(choice.order("key")))
+    choice.remove("fleet", "fleet@1")
+    orders.append(sorted(choice.order("key")))
+
+    assert orders == [["other"], ["fleet@1", "other"], ["fleet@1", "fleet@2", "other"], ["fleet@2", "other"]]
+    assert choice.names == ["fleet@2", "other"]
+
+
+@pytest.mark.parametrize("strategy", RoutingStrategy)
+def test_order_with_nothing_there_is_empty(strategy: RoutingStrategy) -> None:
+    choice = RouteChoice(
+        ["fleet"],
+        RoutingConfig(strategy=strategy),
+        discovered=["fleet"],
+        clock=ManualClock(),
+        random=random.Random(1).random,
+    )
+
+    assert list(choice.order("key")) == []
+    assert choice.discovered == ("fleet",)
+
+
+def test_ordered_instances_of_one_backend_take_turns_by_chance_before_the_next_backend() -> None:
+    choice = discovering(RoutingStrategy.ORDERED)
+    for number in range(4):
+        choice.add("fleet", f"fleet@{number}")
+    orders = [choice.order("") for _ in range(2000)]
+
+    assert {order[-1] for order in orders} == {"other"}
+    assert min(Counter(order[0] for order in orders).values()) == pytest.approx(500, abs=100)
+
+
+@pytest.mark.parametrize("strategy", [RoutingStrategy.WEIGHTED, RoutingStrategy.STICKY])
+def test_weights_are_shared_by_the_instances_of_a_backend(strategy: RoutingStrategy) -> None:
+    choice = discovering(strategy, weights={"fleet": 1, "other": 3})
+    for number in range(5):
+        choice.add("fleet", f"fleet@{number}")
+    counted = firsts(choice)
+
+    assert counted["other"] == pytest.approx(7500, abs=150)
+    assert all(counted[f"fleet@{number}"] == pytest.approx(500, abs=100) for number in range(5))
+
+
+def test_sticky_instance_added_or_removed_moves_only_the_keys_that_it_takes_or_had() -> None:
+    choice = discovering(RoutingStrategy.STICKY)
+    for number in range(4):
+        choice.add("fleet", f"fleet@{number}")
+    before = {key: choice.order(key)[0] for key in KEYS}
+    choice.add("fleet", "fleet@4")
+    with_more = {key: choice.order(key)[0] for key in KEYS}
+    choice.remove("fleet", "fleet@0")
+    with_less = {key: choice.order(key)[0] for key in KEYS}
+
+    assert {with_more[key] for key in KEYS if with_more[key] != before[key]} == {"fleet@4"}
+    assert {with_more[key] for key in KEYS if with_less[key] != with_more[key]} == {"fleet@0"}
+    assert [key for key in KEYS if (before[key] == "other") != (with_less[key] == "other")] == []
+
+
+def test_fastest_knows_nothing_of_an_instance_that_came_back() -> None:
+    choice = discovering(RoutingStrategy.FASTEST)
+    choice.add("fleet", "fleet@1")
+    choice.loads["fleet@1"].observe(5.0, is_answer=True)
+    choice.remove("fleet", "fleet@1")
+    choice.add("fleet", "fleet@1")
+
+    assert choice.loads["fleet@1"].cost_s() is None
+
+
+def test_fastest_request_under_way_at_an_instance_that_vanished_is_counted_out_and_disturbs_nobody() -> None:
+    choice = discovering(RoutingStrategy.FASTEST)
+    choice.add("fleet", "fleet@1")
+    journey = choice.depart()
+    assert journey is not None
+    journey.turn_to("fleet@1")
+    load = choice.loads["fleet@1"]
+    choice.remove("fleet", "fleet@1")
+    choice.add("fleet", "fleet@1")
+
+    journey.end(is_answer=True)
+
+    assert load.in_flight == 0
+    assert (choice.loads["fleet@1"].in_flight, choice.loads["fleet@1"].cost_s()) == (0, None)
