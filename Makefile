@@ -36,6 +36,8 @@ servers: setup ## Get the real servers that tests start, where there are none, i
 	scripts/get-consul .servers/consul
 	scripts/get-llama-server .servers/llama
 	$(BIN)/python scripts/make_tiny_model.py .servers/llama/tiny.gguf
+	scripts/get-chromium
+	scripts/get-axe .servers/axe
 
 # Exit code 1 means that some items failed, as the malformed ones are meant to.
 run: setup ## Answer examples/questions.jsonl from this repository's documents: make run RUN_ARGS=--retry-failed

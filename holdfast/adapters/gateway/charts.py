@@ -18,7 +18,7 @@ __all__ = ["CHARTS", "HEIGHT", "WIDTH", "Chart", "Line"]
 
 WIDTH: Final = 320
 HEIGHT: Final = 80
-_SPAN_S: Final = 600.0
+_LEAST_SPAN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A chart of the last ten minutes.
+    """A chart of what is known, a minute at least.
 
     Args:
         key: tells it apart from the others.
@@ -74,12 +74,13 @@ def _points(line: Line, moments: Sequence[Moment], top: float) -> str:
     if not moments:
         return ""
     end_s = moments[-1].uptime_s
+    span_s = max(_LEAST_SPAN_S, end_s - moments[0].uptime_s)
     places = [
-        (WIDTH - (end_s - moment.uptime_s) / _SPAN_S * WIDTH, HEIGHT - 2 - value / top * (HEIGHT - 4))
+        (WIDTH - (end_s - moment.uptime_s) / span_s * WIDTH, HEIGHT - 2 - value / top * (HEIGHT - 4))
         for moment in moments
         if (value := line.value(moment)) is not None
     ]
-    return " ".join(f"{max(0.0, x):.1f},{y:.1f}" for x, y in places)
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
 CHARTS: Final = (

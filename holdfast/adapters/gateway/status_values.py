@@ -34,15 +34,15 @@ class Card:
 
 
 def cards_of(health: Health) -> Iterator[Card]:
-    """Yield the cards, those that everybody has first."""
+    """Yield the cards, those first that tell of trouble."""
     yield _requests(health)
     yield _queue(health)
+    for backend in health.backends:
+        yield _backend(backend)
     yield _duplicates(health)
     yield _streams(health)
     yield _memory(health)
     yield _limits(health)
-    for backend in health.backends:
-        yield _backend(backend)
 
 
 def _requests(health: Health) -> Card:
