@@ -152,7 +152,7 @@ class RedisCluster:
     def connect(self, options: ClientOptions) -> Client:
         """Return a client, which learns where each slot is when it is first used."""
         nodes = [ClusterNode(host, port) for host, port in self.nodes]
-        return _client(ClusterClient, startup_nodes=nodes, cluster_error_retry_attempts=0, **options.of_driver())
+        return _client(ClusterClient, startup_nodes=nodes, **options.of_driver())
 
 
 RedisAddress = RedisServer | RedisSentinel | RedisCluster
