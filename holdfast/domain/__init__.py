@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from holdfast.domain.session_keeper import SessionKeeper
     from holdfast.domain.shared_answers import SharedAnswers, SharedAnswersConfig
     from holdfast.domain.shared_breaker import SharedBreaker, SharedBreakerConfig
+    from holdfast.domain.shared_rates import SharedRate, SharedRates
     from holdfast.domain.signature_text import SIGNATURE_CHARS, read_signature, write_signature
     from holdfast.domain.signed_fields import Purpose
     from holdfast.domain.slotted_backend import SlottedBackend
@@ -193,6 +194,8 @@ __all__ = [
     "SharedAnswersConfig",
     "SharedBreaker",
     "SharedBreakerConfig",
+    "SharedRate",
+    "SharedRates",
     "SharedStreams",
     "SlottedBackend",
     "StoreLink",
@@ -290,6 +293,10 @@ _MODULES: Final = {
     "holdfast.domain.shared_breaker": (
         "SharedBreaker",
         "SharedBreakerConfig",
+    ),
+    "holdfast.domain.shared_rates": (
+        "SharedRate",
+        "SharedRates",
     ),
     "holdfast.domain.signature_text": ("SIGNATURE_CHARS", "read_signature", "write_signature"),
     "holdfast.domain.signed_fields": ("Purpose",),

@@ -1,12 +1,14 @@
 """How much a peer or a tenant gets in a minute.
 
 Responsibility: grant or refuse a reservation of one request and its tokens, at once, and settle it with what was used.
-Guarantees: of requests and of tokens never more in any window than ``burst + rate x window``, refunds included; what a
-    call uses beyond its reservation is paid off before anything else is let through; both quantities are taken, or
-    neither; a reservation ends exactly once; nothing waits, so nobody is held up while holding something; no hint of a
-    peer and no step of the clock stops the limit for longer than its configured bounds.
+Guarantees: of requests and of tokens never more in any window than ``burst + rate x window``, refunds included, over
+    all processes where the limit is shared; what a call uses beyond its reservation is paid off before anything else is
+    let through; both quantities are taken, or neither; a reservation ends exactly once; nothing waits, so nobody is
+    held up while holding something; no hint of a peer and no step of the clock stops the limit for longer than its
+    configured bounds.
 Not responsible for: how many tokens to reserve (`holdfast.domain.token_estimate`), how a call ended
-    (`holdfast.domain.metered_call`), the arithmetic (`holdfast.domain.gcra`).
+    (`holdfast.domain.metered_call`), the arithmetic (`holdfast.domain.gcra`, and `holdfast.domain.shared_rates` where
+    it is shared).
 
 A refusal says when to come back instead of waiting: whoever waits here would hold what it took further out, a breaker's
 permit or an admission slot, and the caller can do something better, which is to ask another backend.
@@ -14,10 +16,11 @@ permit or an admission slot, and the caller can do something better, which is to
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from holdfast.domain.gcra import SLACK_S, Gcra
 from holdfast.domain.rate_limit_config import RateLimitConfig
+from holdfast.domain.shared_rates import SharedRate, SharedRates
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import RateLimitedError
 from holdfast.ports.events import EventSink, RateLimited, RateLimitPaused
@@ -26,6 +29,7 @@ from holdfast.ports.statistics import RateLimitStatistics
 __all__ = ["RateLimit", "RateLimitConfig", "RateLimitCounts", "Reservation"]
 
 _MINUTE_S: Final = 60.0
+_Quantity: TypeAlias = Gcra | SharedRate
 
 
 class RateLimitCounts:
@@ -56,6 +60,7 @@ class RateLimit:
         clock: monotonic time.
         events: hears of refusals and pauses.
         counts: where to count; None for counts of its own.
+        shared: with which other processes it is shared, under `scope`; None for a limit of this process alone.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -81,11 +86,12 @@ class RateLimit:
         clock: Clock,
         events: EventSink | None = None,
         counts: RateLimitCounts | None = None,
+        shared: SharedRates | None = None,
     ) -> None:
         self._scope = scope
         self._config = config
         self._events = events
-        self._books = _Books(config, clock, RateLimitCounts() if counts is None else counts)
+        self._books = _Books(scope, config, clock, RateLimitCounts() if counts is None else counts, shared)
         self._paused_until_s: float | None = None
 
     def reserve(self, tokens: int) -> Reservation:
@@ -220,30 +226,49 @@ class Reservation:
 class _Books:
     """The quantities of one limit, and what was counted."""
 
-    __slots__ = ("counts", "now_s", "open", "requests", "tokens")
+    __slots__ = ("_scope", "_shared", "counts", "now_s", "open", "requests", "tokens")
 
-    def __init__(self, config: RateLimitConfig, clock: Clock, counts: RateLimitCounts) -> None:
+    def __init__(
+        self, scope: str, config: RateLimitConfig, clock: Clock, counts: RateLimitCounts, shared: SharedRates | None
+    ) -> None:
+        self._scope = scope
+        self._shared = shared
         self.now_s = clock.monotonic_s
         self.counts = counts
         self.open = 0
-        self.requests: Gcra | None = None
-        self.tokens: Gcra | None = None
+        self.requests: _Quantity | None = None
+        self.tokens: _Quantity | None = None
         self.reconfigure(config)
 
     def reconfigure(self, config: RateLimitConfig) -> None:
         debt_s = config.max_debt_s
-        self.requests = self._tuned(self.requests, config.requests_per_minute, config.burst_requests, max_debt_s=debt_s)
-        self.tokens = self._tuned(self.tokens, config.tokens_per_minute, config.burst_tokens, max_debt_s=debt_s)
+        self.requests = self._tuned(
+            self.requests, "requests", config.requests_per_minute, config.burst_requests, max_debt_s=debt_s
+        )
+        self.tokens = self._tuned(
+            self.tokens, "tokens", config.tokens_per_minute, config.burst_tokens, max_debt_s=debt_s
+        )
 
     def _tuned(
-        self, before: Gcra | None, per_minute: float | None, burst: float | None, *, max_debt_s: float
-    ) -> Gcra | None:
+        self,
+        before: _Quantity | None,
+        name: str,
+        per_minute: float | None,
+        burst: float | None,
+        *,
+        max_debt_s: float,
+    ) -> _Quantity | None:
         if per_minute is None:
             return None
         per_s, now_s = per_minute / _MINUTE_S, self.now_s()
         most = max(1.0, per_minute) if burst is None else burst
         if before is None:
-            return Gcra(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)
+            if self._shared is None:
+                return Gcra(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)
+            # A request is one whatever becomes of it; what it takes of tokens is known when it ends.
+            return self._shared.limit(
+                f"{name} of {self._scope}", per_s=per_s, burst=most, max_debt_s=max_debt_s, holds=name == "tokens"
+            )
         before.retune(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)
         return before
 

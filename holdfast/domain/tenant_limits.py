@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig, RateLimitCounts
+from holdfast.domain.shared_rates import SharedRates
 from holdfast.domain.validation import require_at_least
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import RateLimitedError
@@ -37,6 +38,7 @@ class TenantLimits:
         events: hears of refusals.
         max_tracked: tenants that are not named and whose limit is kept; default 10 000, which take about
             16 MB with names of a few letters; unmeasured as a need.
+        shared: with which other processes the limits are shared; None for limits of this process alone.
 
     Example:
         >>> from holdfast.testing import ManualClock
@@ -53,11 +55,13 @@ class TenantLimits:
         clock: Clock,
         events: EventSink | None = None,
         max_tracked: int = 10_000,
+        shared: SharedRates | None = None,
     ) -> None:
         require_at_least("tenants.max_tracked", max_tracked, 1)
         self._default = default
         self._clock = clock
         self._events = events
+        self._shared = shared
         self._max_tracked = max_tracked
         self._counts = RateLimitCounts()
         self._dropped = self._crowded_out = 0
@@ -119,7 +123,14 @@ class TenantLimits:
         )
 
     def _make(self, tenant: str, config: RateLimitConfig) -> RateLimit:
-        return RateLimit(f"tenant {tenant!r}", config, clock=self._clock, events=self._events, counts=self._counts)
+        return RateLimit(
+            f"tenant {tenant!r}",
+            config,
+            clock=self._clock,
+            events=self._events,
+            counts=self._counts,
+            shared=self._shared,
+        )
 
     def _remade(self, tenant: str, config: RateLimitConfig | None, limit: RateLimit | None) -> RateLimit | None:
         if config is None or limit is None:

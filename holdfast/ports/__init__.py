@@ -202,6 +202,7 @@ if TYPE_CHECKING:
     from holdfast.ports.outcome import Outcome, Verdict
     from holdfast.ports.output import MAX_CHECKED_CHARS, MAX_JSON_DEPTH, OutputValidator, read_json_answer
     from holdfast.ports.parameters import ParameterStore
+    from holdfast.ports.rate_store import SHARED_RATIO, RateClaim, RateGrant, RateRule, RateStore, RateTerms
     from holdfast.ports.registry import ServiceInstance, ServiceRegistry
     from holdfast.ports.resource import ResourceProvider
     from holdfast.ports.retrieval import Passage, Retriever
@@ -252,6 +253,7 @@ if TYPE_CHECKING:
         ServiceState,
         SessionStatistics,
         SharedAnswerStatistics,
+        SharedRateStatistics,
         SharedStoreStatistics,
         StreamStatistics,
         TenantLimitStatistics,
@@ -268,6 +270,7 @@ __all__ = [
     "MAX_SEARCH_TERMS",
     "MOST_EXPIRED_AT_ONCE",
     "RESULTS_NAME",
+    "SHARED_RATIO",
     "SIGNATURE_BYTES",
     "AdmissionStatistics",
     "AnswerClaim",
@@ -417,10 +420,15 @@ __all__ = [
     "ProbeTerms",
     "Prompt",
     "QueryStatistics",
+    "RateClaim",
+    "RateGrant",
     "RateLimitPaused",
     "RateLimitStatistics",
     "RateLimited",
     "RateLimitedError",
+    "RateRule",
+    "RateStore",
+    "RateTerms",
     "RecordedEvent",
     "Recorder",
     "RefusedError",
@@ -485,6 +493,7 @@ __all__ = [
     "SharedAnswerTaken",
     "SharedAnswerUnreadable",
     "SharedFailureError",
+    "SharedRateStatistics",
     "SharedStore",
     "SharedStoreEmptied",
     "SharedStoreLost",
@@ -724,6 +733,14 @@ _MODULES: Final = {
     "holdfast.ports.outcome": ("Outcome", "Verdict"),
     "holdfast.ports.output": ("MAX_CHECKED_CHARS", "MAX_JSON_DEPTH", "OutputValidator", "read_json_answer"),
     "holdfast.ports.parameters": ("ParameterStore",),
+    "holdfast.ports.rate_store": (
+        "RateClaim",
+        "RateGrant",
+        "RateRule",
+        "RateStore",
+        "RateTerms",
+        "SHARED_RATIO",
+    ),
     "holdfast.ports.registry": ("ServiceInstance", "ServiceRegistry"),
     "holdfast.ports.resource": ("ResourceProvider",),
     "holdfast.ports.retrieval": ("Passage", "Retriever"),
@@ -773,6 +790,7 @@ _MODULES: Final = {
         "RetryBudgetStatistics",
         "ServiceState",
         "SessionStatistics",
+        "SharedRateStatistics",
         "SharedStoreStatistics",
         "StreamStatistics",
         "TenantLimitStatistics",

@@ -41,6 +41,7 @@ __all__ = [
     "ServiceState",
     "SessionStatistics",
     "SharedAnswerStatistics",
+    "SharedRateStatistics",
     "SharedStoreStatistics",
     "StreamStatistics",
     "TenantLimitStatistics",
@@ -523,6 +524,22 @@ class SharedStoreStatistics:
     lost: int
     rejoined: int
     emptied: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRateStatistics:
+    """`terms` have begun, and at most one of them goes on: `joined`.
+
+    The limits are shared by `processes`, as far as is known; of each burst, this one holds a `share` without having
+    asked. It tells the store of `followed` limits, and has done so `told` times in all.
+    """
+
+    joined: bool
+    processes: int
+    share: float
+    followed: int
+    told: int
+    terms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

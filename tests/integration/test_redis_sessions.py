@@ -21,7 +21,7 @@ from holdfast.ports.session import (
 )
 from holdfast.testing import ManualClock
 from tests.fakes.redis_clock import open_redis, open_redis_at
-from tests.fakes.redis_server import RedisServer, StartRedis, form_cluster
+from tests.fakes.redis_server import RedisServer, StartRedis
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 

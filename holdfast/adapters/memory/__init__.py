@@ -5,6 +5,7 @@ from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
 from holdfast.adapters.memory.parameters import MemoryParameters
+from holdfast.adapters.memory.rates import MemoryRates
 from holdfast.adapters.memory.registry import MemoryRegistry
 from holdfast.adapters.memory.retriever import MemoryRetriever
 from holdfast.adapters.memory.sessions import MemorySessions
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryFiles",
     "MemoryJournal",
     "MemoryParameters",
+    "MemoryRates",
     "MemoryRegistry",
     "MemoryRetriever",
     "MemorySessions",
