@@ -13,7 +13,6 @@ from holdfast.testing.contracts.model_loader import ModelLoaderContract
 from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.parameters import ParameterStoreContract
 from holdfast.testing.contracts.rate_store import RateStoreContract
-from holdfast.testing.contracts.rate_store import RateStoreContract
 from holdfast.testing.contracts.registry import ServiceRegistryContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
@@ -34,7 +33,6 @@ __all__ = [
     "ModelLoaderContract",
     "OutputValidatorContract",
     "ParameterStoreContract",
-    "RateStoreContract",
     "RateStoreContract",
     "ResourceProviderContract",
     "RetrieverContract",
