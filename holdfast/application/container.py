@@ -49,6 +49,7 @@ from holdfast.application.settings import (
 )
 from holdfast.application.settings_sources import LoadedSettings
 from holdfast.application.shared_stores import open_shared_stores
+from holdfast.application.telemetry_settings import Telemetry, make_telemetry, open_log
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.event_hub import EventHub
 from holdfast.domain.rate_trip_policy import RateTripPolicy
@@ -274,12 +275,13 @@ def _trip_policy(name: str, guard: GuardSettings) -> TripPolicy:
 def _event_sinks(
     log_events: bool,  # noqa: FBT001 - called by the container only
     make_log_sink: Callable[[], EventSink],
+    telemetry: Telemetry,
 ) -> tuple[EventSink, ...]:
-    return (make_log_sink(),) if log_events else ()
+    return (*telemetry.sinks, make_log_sink()) if log_events else telemetry.sinks
 
 
-def _recorders() -> tuple[Recorder, ...]:
-    return ()
+def _recorders_of(telemetry: Telemetry) -> tuple[Recorder, ...]:
+    return telemetry.recorders
 
 
 def _identity(settings: IdentitySettings) -> Identity:
@@ -327,8 +329,10 @@ class Container(containers.DeclarativeContainer):
     parameter_store = providers.Factory(_parameter_store, settings.provided.parameters)
     shared_stores = providers.Factory(open_shared_stores, settings.provided.shared, clock)
     log_sink = providers.Singleton(_log_sink)
-    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events, log_sink.provider)
-    recorders = providers.Factory(_recorders)
+    telemetry = providers.Singleton(make_telemetry, settings.provided.telemetry)
+    log = providers.Factory(open_log, settings.provided.telemetry)
+    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events, log_sink.provider, telemetry)
+    recorders = providers.Callable(_recorders_of, telemetry)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     output_rules = providers.Factory(make_rules, settings.provided.validators)
     journal = providers.Factory(_open_journal)

@@ -18,6 +18,7 @@ from holdfast.application.container import Backend, Container, Discovered, Model
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, flatten
+from holdfast.application.telemetry_settings import TelemetrySettings
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
 from holdfast.ports.errors import ConfigurationError, HoldfastError
@@ -38,6 +39,8 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
         checks.append(_check_personas(container))
     if loaded.settings.validators:
         checks.append(_check_validators(container))
+    if loaded.settings.telemetry != TelemetrySettings():
+        checks.append(_check_telemetry(container))
     if loaded.settings.registry is not None:
         checks.append(await _check_registry(container))
     if loaded.settings.identity is not None:
@@ -122,6 +125,16 @@ def _check_personas(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="personas", passed=False, detail=str(error))
     return Check(name="personas", passed=True, detail=f"ready: {', '.join(names)}")
+
+
+def _check_telemetry(container: Container) -> Check:
+    settings: TelemetrySettings = container.settings().telemetry
+    try:
+        container.telemetry()
+    except HoldfastError as error:
+        return Check(name="telemetry", passed=False, detail=str(error))
+    told = [name for name in ("spans", "metrics", "json_logs", "log_prompts") if getattr(settings, name)]
+    return Check(name="telemetry", passed=True, detail=f"ready: {', '.join(told)}" if told else "nothing is turned on")
 
 
 def _check_validators(container: Container) -> Check:

@@ -25,6 +25,7 @@ from holdfast.application.prompt_settings import PersonaSettings, ValidatorSetti
 from holdfast.application.registry_settings import RegistrySettings
 from holdfast.application.section import Section
 from holdfast.application.shared_settings import SharedSettings
+from holdfast.application.telemetry_settings import TelemetrySettings
 from holdfast.domain.adaptive_limit import AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.domain.authentication_config import AuthenticationConfig
@@ -179,6 +180,7 @@ class Settings(Section):
         events: how much of what was decided is remembered.
         log_events: log each event too, by the logger ``holdfast.events`` of the standard library, which needs a level
             and a handler; default no.
+        telemetry: what is told of requests, attempts and events to OpenTelemetry, and to the log as JSON.
     """
 
     timeout_s: float = Field(default=60.0, gt=0)
@@ -210,6 +212,7 @@ class Settings(Section):
     batch: BatchConfig = BatchConfig()
     events: EventConfig = EventConfig()
     log_events: bool = False
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @property
     def backends_in_use(self) -> dict[str, BackendSettings]:

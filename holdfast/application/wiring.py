@@ -164,6 +164,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             stack.enter_context(await _with_parameters(container, parameters))
         parts = _Parts(container, without_parameters)
         settings, clock, events = parts.settings, parts.clock, parts.events
+        stack.enter_context(container.log())
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
         shared = await parts.open_shared(stack)
