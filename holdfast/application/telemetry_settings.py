@@ -72,7 +72,9 @@ def make_telemetry(settings: TelemetrySettings) -> Telemetry:
         except ImportError as error:
             which = "spans" if settings.spans else "metrics"
             raise ConfigurationError(str(error), path=f"telemetry.{which}") from error
-        chosen = [*([OtelSpans()] if settings.spans else []), *([OtelMetrics()] if settings.metrics else [])]
+        chosen: list[OtelSpans | OtelMetrics] = [OtelSpans()] if settings.spans else []
+        if settings.metrics:
+            chosen.append(OtelMetrics())
         recorders += chosen
         sinks += chosen
     if settings.json_logs or settings.log_prompts:
