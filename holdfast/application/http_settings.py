@@ -55,6 +55,9 @@ class HttpBackendSettings(Section):
         api_key: proves who asks; default none. Better kept in a file.
         api_key_file: the file that it stands in, with no right for anybody but its owner; read when the service is
             opened. Default none.
+        always_streams: have answers streamed also where they are wanted whole, because some servers, llama-server among
+            them, notice only then that their caller has left, and free its place; default yes. What cannot stream
+            answers whole nonetheless.
         http: what one exchange with the server may take.
         guard: what stands around it; None, the default, for the common one.
     """
@@ -64,6 +67,7 @@ class HttpBackendSettings(Section):
     service_url: str = f"http://{_ADDRESS}/v1"
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
+    always_streams: bool = True
     http: HttpConfig = HttpConfig()
     guard: GuardSettings | None = None
 
@@ -156,9 +160,7 @@ def make_service_provider(
 def _provider(
     name: str, chosen: OpenAISettings | AnthropicSettings, url: str, *, path: str, key: str | None
 ) -> HttpBackendProvider:
-    return HttpBackendProvider(
-        name, checked_address(url, path=path), _dialect(chosen), api_key=key, config=chosen.http
-    )
+    return HttpBackendProvider(name, checked_address(url, path=path), _dialect(chosen), api_key=key, config=chosen.http)
 
 
 def _dialect(chosen: OpenAISettings | AnthropicSettings) -> Dialect:

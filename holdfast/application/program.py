@@ -94,7 +94,7 @@ def answer_fingerprint(settings: Settings) -> str:
 
     Limits, time-outs and retries are left out: they decide whether there is an answer, not which.
     """
-    not_deciding = {"guard", "http", "api_key", "api_key_file"}
+    not_deciding = {"guard", "http", "always_streams", "api_key", "api_key_file"}
     backends = {
         name: chosen.model_dump(mode="json", exclude=not_deciding) for name, chosen in settings.backends_in_use.items()
     }

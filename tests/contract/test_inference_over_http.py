@@ -25,10 +25,21 @@ class _OverHttp(InferenceBackendContract):
     def dialect(self) -> Dialect:
         return OpenAIDialect()
 
+    @pytest.fixture(params=[True, False], ids=["streaming", "whole"])
+    def always_streams(self, request: pytest.FixtureRequest) -> bool:
+        always_streams: bool = request.param
+        return always_streams
+
     @pytest.fixture
-    async def backend(self, dialect: Dialect) -> AsyncGenerator[InferenceBackend]:
+    async def backend(self, dialect: Dialect, always_streams: bool) -> AsyncGenerator[InferenceBackend]:
         async with serving(answer_in_kind) as server:
-            provider = HttpBackendProvider("fake", server.url, dialect, open_transport=type(self).open_transport)
+            provider = HttpBackendProvider(
+                "fake",
+                server.url,
+                dialect,
+                always_streams=always_streams,
+                open_transport=type(self).open_transport,
+            )
             backend = await provider.create()
             yield backend
             await provider.close(backend)

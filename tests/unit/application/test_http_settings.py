@@ -145,6 +145,16 @@ async def test_submit_time_that_the_server_may_take_is_as_set() -> None:
     assert (caught.value.phase, caught.value.timeout_s) == ("first byte", 0.05)
 
 
+@pytest.mark.parametrize("always_streams", [True, False])
+async def test_submit_has_its_answer_streamed_unless_that_is_turned_off(always_streams: bool) -> None:
+    async with serving(answer_in_kind) as server:
+        async with open_orchestrator(settings_of(server.url, always_streams=always_streams)) as service:
+            reply = await service.submit(ask())
+
+        assert ("stream" in server.asked[0].document) is always_streams
+    assert (reply.text, reply.usage.output_tokens) == (TEXT, 3)
+
+
 async def test_only_backend_is_used_as_if_there_were_no_others() -> None:
     async with serving(answer_in_kind) as server:
         backends = {"a": {"kind": "scripted"}, "b": {"kind": "openai", "base_url": server.url}}
@@ -246,7 +256,7 @@ async def test_key_file_is_read_when_the_service_is_opened(tmp_path: Path) -> No
 def test_answers_depend_on_server_and_model_and_not_on_keys_and_times(tmp_path: Path) -> None:
     plain = answer_fingerprint(loaded(tmp_path))
 
-    assert answer_fingerprint(loaded(tmp_path, api_key=KEY, http={"idle_timeout_s": 1})) == plain
+    assert answer_fingerprint(loaded(tmp_path, api_key=KEY, http={"idle_timeout_s": 1}, always_streams=False)) == plain
     assert answer_fingerprint(loaded(tmp_path, model="m")) != plain
     assert answer_fingerprint(loaded(tmp_path, base_url="http://other")) != plain
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final
 
 from holdfast.adapters.inference.http.client import Exchange, HttpClient
@@ -37,11 +37,16 @@ class HttpBackend:
         client: the server; whoever made it closes it.
         dialect: how it is asked.
         api_key: proves who asks; None sends none.
+        always_streams: have answers streamed also where nobody reads them while they come. Some servers, llama-server
+            among them, notice only then that their caller has left; adr/0038 has the price.
     """
 
-    def __init__(self, client: HttpClient, dialect: Dialect, *, api_key: str | None = None) -> None:
+    def __init__(
+        self, client: HttpClient, dialect: Dialect, *, api_key: str | None = None, always_streams: bool = True
+    ) -> None:
         self._client = client
         self._dialect = dialect
+        self._always_streams = always_streams
         self._headers = {
             "content-type": _JSON,
             "accept-encoding": "identity",
@@ -57,12 +62,9 @@ class HttpBackend:
 
         Cancellation: closes the connection.
         """
-        async with self._client.post(
-            self._dialect.path,
-            headers=self._headers_of(prompt, accept=_JSON),
-            body=self._body(prompt, streams=False),
-            idempotent=prompt.idempotent,
-        ) as exchange:
+        if self._always_streams:
+            return await self.stream(prompt, _drop)
+        async with self._ask(prompt, streams=False) as exchange:
             return await self._read(exchange, prompt)
 
     async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
@@ -76,17 +78,22 @@ class HttpBackend:
 
         Cancellation: closes the connection, also while it waits in `deliver`.
         """
-        async with self._client.post(
-            self._dialect.path,
-            headers=self._headers_of(prompt, accept=_EVENTS),
-            body=self._body(prompt, streams=True),
-            idempotent=prompt.idempotent,
-        ) as exchange:
+        async with self._ask(prompt, streams=True) as exchange:
             if exchange.media_type == _JSON:
                 completion = await self._read(exchange, prompt)
                 await deliver(completion.text)
                 return completion
             return await self._listen(exchange, prompt, deliver)
+
+    def _ask(self, prompt: Prompt, *, streams: bool) -> AbstractAsyncContextManager[Exchange]:
+        headers = {**self._headers, "accept": _EVENTS if streams else _JSON}
+        if prompt.idempotency_key is not None:
+            headers["idempotency-key"] = _header_value(prompt.idempotency_key)
+        if prompt.trace is not None:
+            headers |= prompt.trace.headers()
+        # ASCII, because half of a surrogate pair can be written in no other way.
+        body = json.dumps(self._dialect.body(prompt, streams=streams), separators=(",", ":")).encode("ascii")
+        return self._client.post(self._dialect.path, headers=headers, body=body, idempotent=prompt.idempotent)
 
     async def _listen(self, exchange: Exchange, prompt: Prompt, deliver: Deliver) -> Completion:
         self._require(exchange, _EVENTS)
@@ -136,17 +143,9 @@ class HttpBackend:
     def _unintelligible(self, message: str) -> BackendProtocolError:
         return BackendProtocolError(message, backend=self._client.name)
 
-    def _headers_of(self, prompt: Prompt, *, accept: str) -> Mapping[str, str]:
-        headers = {**self._headers, "accept": accept}
-        if prompt.idempotency_key is not None:
-            headers["idempotency-key"] = _header_value(prompt.idempotency_key)
-        if prompt.trace is not None:
-            headers |= prompt.trace.headers()
-        return headers
 
-    def _body(self, prompt: Prompt, *, streams: bool) -> bytes:
-        # ASCII, because half of a surrogate pair can be written in no other way.
-        return json.dumps(self._dialect.body(prompt, streams=streams), separators=(",", ":")).encode("ascii")
+async def _drop(_: str) -> None:
+    """Take a piece that nobody reads."""
 
 
 def _header_value(key: str) -> str:

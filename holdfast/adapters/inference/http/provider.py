@@ -64,13 +64,14 @@ class HttpBackendProvider:
         dialect: how it is asked.
         api_key: proves who asks; None sends none. Never printed.
         config: what one exchange may take.
+        always_streams: see `HttpBackend`.
         open_transport: makes the connections.
 
     Raises:
         ConfigurationError: no driver is installed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part
         self,
         name: str,
         base_url: str,
@@ -78,6 +79,7 @@ class HttpBackendProvider:
         *,
         api_key: str | None = None,
         config: HttpConfig = _DEFAULTS,
+        always_streams: bool = True,
         open_transport: OpenTransport = open_transport,
     ) -> None:
         if not _is_installed(_ON_ASYNCIO) and not _is_installed(_ANYWHERE):
@@ -89,6 +91,7 @@ class HttpBackendProvider:
         self._dialect = dialect
         self._api_key = api_key
         self._config = config
+        self._always_streams = always_streams
         self._open_transport = open_transport
         self._client: HttpClient | None = None
         self._kept = 0
@@ -108,7 +111,7 @@ class HttpBackendProvider:
             transport = self._open_transport(self._base_url, self._config)
             self._client = HttpClient(self._name, transport, config=self._config)
         self._kept += 1
-        return HttpBackend(self._client, self._dialect, api_key=self._api_key)
+        return HttpBackend(self._client, self._dialect, api_key=self._api_key, always_streams=self._always_streams)
 
     async def validate(self, resource: InferenceBackend) -> bool:  # noqa: ARG002 - as the port has it
         """Return True: whether a kept connection is still good shows when it is used."""

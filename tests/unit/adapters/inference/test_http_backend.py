@@ -67,6 +67,8 @@ async def asking(
     driver: Driver,
     handler: Handler | bytes,
     dialect: Dialect = OPENAI,
+    *,
+    always_streams: bool = False,
     **config: Any,  # noqa: ANN401 - numbers
 ) -> AsyncGenerator[tuple[StreamingBackend, FakeServer]]:
     async def answer(_: Asked, stream: SocketStream) -> None:
@@ -75,7 +77,13 @@ async def asking(
 
     async with serving(answer if isinstance(handler, bytes) else handler) as server:
         provider = HttpBackendProvider(
-            "b", server.url, dialect, api_key="key", config=HttpConfig(**config), open_transport=driver.open_transport
+            "b",
+            server.url,
+            dialect,
+            api_key="key",
+            config=HttpConfig(**config),
+            always_streams=always_streams,
+            open_transport=driver.open_transport,
         )
         backend = await provider.create()
         assert isinstance(backend, StreamingBackend)
@@ -294,6 +302,22 @@ async def test_stream_error_behind_the_first_piece_comes_after_it(driver: Driver
         async with asking(driver, chunked(content), ANTHROPIC) as (backend, _):
             with pytest.raises(kind):
                 await streamed(backend)
+
+
+@pytest.mark.parametrize("answer", [chunked(openai_events("ye", "s")), json_answer(openai_answer("yes"))])
+async def test_complete_by_a_stream_is_the_same_answer(driver: Driver, answer: bytes) -> None:
+    async with asking(driver, answer, always_streams=True) as (backend, server):
+        completion = await backend.complete(QUESTION)
+
+    assert server.asked[0].document["stream"] is True
+    assert (completion.text, completion.usage.output_tokens) == ("yes", 3)
+
+
+async def test_complete_by_a_stream_that_is_cut_is_an_error(driver: Driver) -> None:
+    content = chunked(openai_events("yes").removesuffix(b"data: [DONE]\n\n"))
+    async with asking(driver, content, always_streams=True) as (backend, _):
+        with pytest.raises(BackendProtocolError, match="ended without its end"):
+            await backend.complete(QUESTION)
 
 
 async def test_stream_from_a_server_that_answers_in_one_piece_is_one_piece(driver: Driver) -> None:
