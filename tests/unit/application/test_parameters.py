@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -65,7 +66,7 @@ async def following(
     required: bool = False,
     **settings: Any,  # noqa: ANN401 - any of them
 ) -> AsyncGenerator[Orchestrator]:
-    where = TomlParameterSettings(kind="toml", path="unused", query=QUICK, required=required)
+    where = TomlParameterSettings(kind="toml", path=Path("unused"), query=QUICK, required=required)
     chosen = Settings(parameters=where, **settings)
     async with opened({"a": backend or Answering()}, chosen, parameter_store=store) as service:
         await anyio.sleep(1)
@@ -190,7 +191,7 @@ async def test_largest_request_changed_is_that_of_the_next() -> None:
 async def test_passages_changed_are_so_many_for_the_next_request() -> None:
     store, shelf = MemoryParameters({}), Shelf()
     backend = Answering()
-    where = TomlParameterSettings(kind="toml", path="unused", query=QUICK)
+    where = TomlParameterSettings(kind="toml", path=Path("unused"), query=QUICK)
     async with opened({"a": backend}, Settings(parameters=where), parameter_store=store, retriever=shelf) as service:
         await service.submit(ask_anew())
         await changed(store, {"retrieval": {"limit": "1"}})
