@@ -160,7 +160,14 @@ def make_service_provider(
 def _provider(
     name: str, chosen: OpenAISettings | AnthropicSettings, url: str, *, path: str, key: str | None
 ) -> HttpBackendProvider:
-    return HttpBackendProvider(name, checked_address(url, path=path), _dialect(chosen), api_key=key, config=chosen.http)
+    return HttpBackendProvider(
+        name,
+        checked_address(url, path=path),
+        _dialect(chosen),
+        api_key=key,
+        config=chosen.http,
+        always_streams=chosen.always_streams,
+    )
 
 
 def _dialect(chosen: OpenAISettings | AnthropicSettings) -> Dialect:
