@@ -14,11 +14,13 @@ from holdfast import AdmissionConfig, BreakerConfig, BufferConfig, Deduplication
 from holdfast.application.batch_config import BatchConfig
 from holdfast.domain import (
     AuthenticationConfig,
+    DiscoveryConfig,
     EventConfig,
     HedgeConfig,
     HostGuardConfig,
     ModelSlotConfig,
     RateLimitConfig,
+    RegistrationConfig,
     RoutingConfig,
     SessionConfig,
     StreamingConfig,
@@ -35,6 +37,8 @@ CONFIGS: dict[tuple[str, str], Callable[[], object]] = {
     ("domain", "Hedge"): HedgeConfig,
     ("domain", "RouteChoice"): RoutingConfig,
     ("domain", "CircuitBreaker"): BreakerConfig,
+    ("domain", "Registration"): RegistrationConfig,
+    ("domain", "Discovery"): DiscoveryConfig,
     ("domain", "Deduplicator"): DeduplicationConfig,
     ("domain", "SharedStreams"): StreamingConfig,
     ("domain", "AdmissionQueue"): AdmissionConfig,
