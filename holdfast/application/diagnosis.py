@@ -9,30 +9,47 @@ Not responsible for: mending anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from anyio.to_thread import run_sync
+from dependency_injector import providers
 
 from holdfast.application.authenticated_service import Identity
+from holdfast.application.consistency import check_consistency
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
+from holdfast.application.live_settings import is_live
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, flatten
+from holdfast.application.settings_watch import read_parameters
 from holdfast.application.telemetry_settings import TelemetrySettings
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
 from holdfast.ports.errors import ConfigurationError, HoldfastError
+from holdfast.ports.parameters import ParameterStore
 
 __all__ = ["diagnose"]
+
+_PARAMETERS_TIMEOUT_S: Final = 10.0
 
 
 async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
     """Return the settings in force, one check for each part in use that can be wrong, and free memory."""
+    store: ParameterStore | None = container.parameter_store()
+    if store is None:
+        return await _diagnose(loaded, container, [])
+    with_parameters, check = await _check_parameters(loaded, store)
+    override = providers.Object(with_parameters.settings)
+    with container.settings.override(override):  # pyright: ignore[reportUnknownMemberType] - not typed there
+        return await _diagnose(with_parameters, container, [check])
+
+
+async def _diagnose(loaded: LoadedSettings, container: Container, first: list[Check]) -> Diagnosis:
     settings = tuple(
         SettingInForce(path=path, value=str(value), source=loaded.sources.get(path, "default"))
         for path, value in sorted(flatten(loaded.settings.model_dump(mode="json")))
     )
-    checks = [await _check_backend(name, container) for name in loaded.settings.backends_in_use]
+    checks = first + [await _check_backend(name, container) for name in loaded.settings.backends_in_use]
     checks.append(await _check_retriever(container))
     checks.append(await _check_sessions(container))
     if loaded.settings.personas:
@@ -47,6 +64,20 @@ async def diagnose(loaded: LoadedSettings, container: Container) -> Diagnosis:
         checks.append(await _check_identity(container))
     available_bytes = container.host_memory().available_bytes()
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
+
+
+async def _check_parameters(loaded: LoadedSettings, store: ParameterStore) -> tuple[LoadedSettings, Check]:
+    try:
+        with_parameters = await read_parameters(loaded, store, timeout_s=_PARAMETERS_TIMEOUT_S, required=True)
+        check_consistency(with_parameters.settings)
+    except HoldfastError as error:
+        return loaded, Check(name="parameters", passed=False, detail=str(error))
+    paths = [path for path, source in with_parameters.sources.items() if source == "parameters"]
+    later = [path for path in sorted(paths) if not is_live(path)]
+    detail = f"ready: {len(paths)} settings in {store.name}"
+    if later:
+        detail += f"; a running service takes these at its next start: {', '.join(later)}"
+    return with_parameters, Check(name="parameters", passed=True, detail=detail)
 
 
 async def _check_backend(name: str, container: Container) -> Check:

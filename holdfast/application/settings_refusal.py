@@ -131,7 +131,7 @@ def _fields_of(value: object) -> dict[str, Any] | None:
 
 def _kind_at(section: str) -> int:
     """Return where the kind comes in a path: ``registry`` is one of its kinds, ``backends`` has one for each name."""
-    return 1 if section in {"registry", "shared"} else 2
+    return 1 if section in {"parameters", "registry", "shared"} else 2
 
 
 def _kinds_of(section: str) -> dict[str, type[Section]]:
