@@ -91,7 +91,9 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
             from holdfast.adapters.sqlite.breakers import SqliteBreakers  # noqa: PLC0415 - as above
             from holdfast.adapters.sqlite.shared_store import SqliteStore  # noqa: PLC0415 - as above
 
-            async with SqliteStore(settings.database, clock=clock) as embedded:
+            least_s = min(settings.link.timeout_s, settings.breakers.claim_timeout_s, settings.answers.claim_timeout_s)
+            # A thread that waits for a lock cannot be left, so it gives up before whoever asked does.
+            async with SqliteStore(settings.database, clock=clock, busy_timeout_s=0.8 * least_s) as embedded:
                 yield SharedStores(
                     store=embedded,
                     link=settings.link,
