@@ -32,10 +32,7 @@ def read_secret_file(path: Path, *, setting: str) -> str:
         ConfigurationError: it cannot be read, is no regular file, is open to others, or holds no UTF-8.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is a descriptor
-            problem = _problem(os.fstat(descriptor))
-            content = b"" if problem else file.read(_MAX_BYTES + 1)
+        problem, content = _read(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or type(error).__name__}", path=setting) from None
     if len(content) > _MAX_BYTES:
@@ -46,6 +43,19 @@ def read_secret_file(path: Path, *, setting: str) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8", path=setting) from None
+
+
+def _read(path: Path) -> tuple[str | None, bytes]:
+    """Return what is wrong with the file, or else what is in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
+    try:
+        problem = _problem(os.fstat(descriptor))
+        if problem:
+            return problem, b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return None, file.read(_MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _problem(found: os.stat_result) -> str | None:

@@ -65,6 +65,7 @@ _UNKNOWN: Final = Refusal(
     kind="authentication_error",
     code="invalid_api_key",
     message="no valid API key; send one as Authorization: Bearer",
+    challenge='Basic realm="holdfast", charset="UTF-8", Bearer',  # a browser asks for a password: the key
 )
 
 

@@ -91,6 +91,7 @@ class Refusal:
         message: a sentence for people.
         param: which field or header is wrong; None if it is none.
         retry_after_s: when to come back; None where coming back is no use.
+        challenge: how to say who one is, where that is what is missing.
     """
 
     status: int
@@ -99,6 +100,7 @@ class Refusal:
     message: str
     param: str | None = None
     retry_after_s: int | None = None
+    challenge: str | None = None
 
     @property
     def document(self) -> JsonObject:
@@ -108,7 +110,11 @@ class Refusal:
     @property
     def headers(self) -> dict[str, str]:
         """What goes with it."""
-        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        told = {
+            "retry-after": None if self.retry_after_s is None else str(self.retry_after_s),
+            "www-authenticate": self.challenge,
+        }
+        return {name: value for name, value in told.items() if value is not None}
 
     def response(self) -> Response:
         """Return it as the whole answer."""
