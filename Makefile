@@ -11,6 +11,7 @@ BIN := .venv/bin
 PYTEST = $(BIN)/python -m pytest
 PINNED := --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	--custom-compile-command "make lock"
+IMAGE := --constraints requirements/dev.txt $(addprefix --extra ,cli gateway identity jsonschema openai redis consul otel)
 GROUND := holdfast/ports/*,holdfast/domain/*
 
 .PHONY: help setup servers run test test-oldest check lint format types contracts bench ratio coverage audit wheel build lock clean
@@ -91,6 +92,8 @@ build: setup ## Build wheel and source distribution into dist/
 
 lock: | $(UV) ## Compile the pinned requirements: make lock LOCK_ARGS=--upgrade
 	$(UV) pip compile $(PINNED) $(LOCK_ARGS) --extra all --group dev pyproject.toml -o requirements/dev.txt
+	$(UV) pip compile $(PINNED) $(LOCK_ARGS) $(IMAGE) pyproject.toml -o requirements/image.txt
+	echo hatchling | $(UV) pip compile $(PINNED) $(LOCK_ARGS) --constraints requirements/dev.txt - -o requirements/image-build.txt
 	echo uv | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/uv.txt
 	echo python-consul==1.1.0 | $(UV) pip compile $(PINNED) $(LOCK_ARGS) - -o requirements/python-consul.txt
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PINNED_FILES = ("dev.txt", "python-consul.txt", "uv.txt")
+PINNED_FILES = ("dev.txt", "image-build.txt", "image.txt", "python-consul.txt", "uv.txt")
 UNLOCKED = {"llama": "llama-cpp-python is built from source, for minutes and for one kind of machine"}
 """Extras that are in no lock, and why."""
 
