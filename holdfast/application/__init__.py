@@ -4,7 +4,7 @@ from holdfast.application.authenticated_client import AuthenticatedClient, Authe
 from holdfast.application.authenticated_service import AuthenticatedService, Identity
 from holdfast.application.batch import BatchRunner
 from holdfast.application.batch_config import BatchConfig
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.gateway_settings import GatewaySettings
 from holdfast.application.open_authenticated import open_authenticated_container, open_authenticated_service
 from holdfast.application.orchestrator import Orchestrator
@@ -15,6 +15,12 @@ from holdfast.application.prompt_settings import (
     PersonaSettings,
     RequiredFieldsSettings,
     ValidatorSettings,
+)
+from holdfast.application.registry_settings import (
+    ConsulRegistrySettings,
+    FileRegistrySettings,
+    RegistrationSettings,
+    RegistrySettings,
 )
 from holdfast.application.settings import (
     BackendSettings,
@@ -38,8 +44,11 @@ __all__ = [
     "BackendSettings",
     "BatchConfig",
     "BatchRunner",
+    "ConsulRegistrySettings",
     "Container",
+    "Discovered",
     "ExtractiveSettings",
+    "FileRegistrySettings",
     "GatewaySettings",
     "GuardSettings",
     "Identity",
@@ -52,6 +61,9 @@ __all__ = [
     "PersonaSettings",
     "Program",
     "Question",
+    "RegistrationSettings",
+    "Registry",
+    "RegistrySettings",
     "RequiredFieldsSettings",
     "RetrievalSettings",
     "ScriptedSettings",

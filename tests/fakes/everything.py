@@ -13,7 +13,8 @@ import anyio
 
 from holdfast.adapters.inference.scripted_model import ScriptedModelLoader
 from holdfast.adapters.memory.host_memory import FixedHostMemory
-from holdfast.application.container import Model
+from holdfast.adapters.memory.registry import MemoryRegistry
+from holdfast.application.container import Model, Registry
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError, HoldfastError
@@ -21,6 +22,7 @@ from holdfast.ports.inference import Completion, InferenceBackend, Message, Prom
 from holdfast.ports.retrieval import Retriever
 from holdfast.ports.service import Priority, Request
 from holdfast.testing import VirtualClock
+from tests.fakes.registry import instance
 from tests.fakes.service import Shelf
 from tests.fakes.service import opened as opened_over
 
@@ -85,6 +87,7 @@ def opened(
         random=chance.random,
         retriever=wrap_retriever(Shelf(delay_s=0.05)),
         host_memory=FixedHostMemory(None),
+        registry=Registry(services=MemoryRegistry(clock=VirtualClock()), instance=instance()),
     )
 
 

@@ -33,6 +33,7 @@ from holdfast.ports.statistics import (
     ModelSlotStatistics,
     OutputStatistics,
     RateLimitStatistics,
+    RegistryStatistics,
     SharedAnswerStatistics,
     TenantLimitStatistics,
 )
@@ -170,6 +171,8 @@ def assert_nothing_is_held(health: Health) -> None:
     _assert_admission_at_rest(health.admission)
     _assert_deduplication_at_rest(health.deduplication)
     _assert_models_at_rest(health.models)
+    if health.registry is not None:
+        _assert_registry_adds_up(health.registry)
     if health.output is not None:
         _assert_output_at_rest(health.output)
     if health.shared_answers is not None:
@@ -224,6 +227,19 @@ def _assert_output_at_rest(output: OutputStatistics) -> None:
     assert output.in_repair == 0
     assert output.answers == output.passed + output.marked + output.rejected + output.failed + output.abandoned
     assert output.repaired <= output.passed + output.marked
+
+
+def _assert_registry_adds_up(registry: RegistryStatistics) -> None:
+    own = registry.registration
+    if own is not None:
+        kept = own.registered + own.refreshed + own.forgotten + own.deregistered
+        assert own.called == own.calling + kept + own.failed + own.cancelled
+        assert own.calling <= 1
+    for discovery in registry.discoveries:
+        query = discovery.query
+        assert discovery.appeared == discovery.instances + discovery.vanished
+        assert query.asked == query.asking + query.changed + query.unchanged + query.failed + query.cancelled
+        assert query.asking <= 1
 
 
 def _assert_backend_at_rest(backend: BackendHealth) -> None:

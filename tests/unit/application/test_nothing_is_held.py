@@ -41,6 +41,7 @@ FREE: Final = {
     "memory.refused",
     "models.max_loaded",
     "output.repairs",
+    "registry.registration.listed",
     "sessions.conflicts",
     "sessions.size_bytes",
     "sessions.trimmed_turns",
