@@ -13,6 +13,7 @@ from holdfast.testing.contracts.model_loader import ModelLoaderContract
 from holdfast.testing.contracts.output import OutputValidatorContract
 from holdfast.testing.contracts.parameters import ParameterStoreContract
 from holdfast.testing.contracts.rate_store import RateStoreContract
+from holdfast.testing.contracts.recorder import RecorderContract
 from holdfast.testing.contracts.registry import ServiceRegistryContract
 from holdfast.testing.contracts.resource import ResourceProviderContract
 from holdfast.testing.contracts.retriever import RetrieverContract
@@ -34,6 +35,7 @@ __all__ = [
     "OutputValidatorContract",
     "ParameterStoreContract",
     "RateStoreContract",
+    "RecorderContract",
     "ResourceProviderContract",
     "RetrieverContract",
     "RetryStrategyContract",
