@@ -49,6 +49,11 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     )
     _check_memory(settings)
     require(
+        settings.sessions.database is None or not _shares_sessions(settings),
+        "keeps sessions in a file, and shared.share keeps them in the store; leave this out, or sessions out of that",
+        path="sessions.database",
+    )
+    require(
         settings.identity is None or settings.identity.max_message_bytes >= settings.max_request_bytes,
         f"a message has no room for a request of max_request_bytes, {settings.max_request_bytes}; raise this or lower "
         f"that",
@@ -126,7 +131,9 @@ def _check_memory(settings: Settings) -> None:
         path="max_memory_bytes",
     )
     require(
-        sessions.database is not None or settings.max_memory_bytes >= largest_bytes + sessions.max_total_bytes,
+        sessions.database is not None
+        or _shares_sessions(settings)
+        or settings.max_memory_bytes >= largest_bytes + sessions.max_total_bytes,
         f"{settings.max_memory_bytes} bytes have no room for a request that counts {largest_bytes} beside the sessions "
         f"in memory of sessions.max_total_bytes, {sessions.max_total_bytes}; raise one, lower the other, or set "
         f"sessions.database",
@@ -148,6 +155,10 @@ def _check_gateway(settings: Settings) -> None:
         f"{settings.max_request_bytes}; raise this or lower that",
         path="gateway.max_body_bytes",
     )
+
+
+def _shares_sessions(settings: Settings) -> bool:
+    return settings.shared is not None and "sessions" in settings.shared.share
 
 
 def _check_tenants(path: str, names: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.registration import Registration
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.shared_answers import SharedAnswers
+from holdfast.domain.shared_rates import SharedRates
 from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_outlet import Outlet
 from holdfast.domain.stream_reader import StreamReader
@@ -83,6 +84,7 @@ class Orchestrator:
         parameters: the layer of the settings that is followed, for `health`; None where there is none.
         shared: the store that several processes share, for `health`; None where there is none.
         answers: shares answers with other processes; None with nobody.
+        rates: shares rate limits with them, for `health`; None with nobody.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -106,6 +108,7 @@ class Orchestrator:
         parameters: SettingsWatch | None,
         shared: StoreLink | None,
         answers: SharedAnswers | None,
+        rates: SharedRates | None,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -125,6 +128,7 @@ class Orchestrator:
         self._parameters = parameters
         self._shared = shared
         self._answers = answers
+        self._rates = rates
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -227,6 +231,7 @@ class Orchestrator:
             parameters=None if self._parameters is None else self._parameters.statistics(),
             shared=None if self._shared is None else self._shared.statistics(),
             shared_answers=None if self._answers is None else self._answers.statistics(),
+            shared_rates=None if self._rates is None else self._rates.statistics(),
             events=self._events.statistics(),
         )
 

@@ -69,7 +69,7 @@ class RedisSettings(_SharedSettings):
         command_timeout_s: seconds that an answer may take before the connection is given up; default 1, unmeasured.
             Requests give up earlier: see the time limits of what is shared.
         max_connections: how many questions are under way at once; default 16, unmeasured.
-        share: what is shared; default everything.
+        share: what is shared; default everything. Rates are the limits of backends and tenants.
     """
 
     kind: Literal["redis"]
@@ -86,7 +86,12 @@ class RedisSettings(_SharedSettings):
     connect_timeout_s: float = Field(default=1.0, gt=0)
     command_timeout_s: float = Field(default=1.0, gt=0)
     max_connections: int = Field(default=16, ge=1)
-    share: tuple[Literal["breakers", "answers"], ...] = ("breakers", "answers")
+    share: tuple[Literal["breakers", "answers", "rates", "sessions"], ...] = (
+        "breakers",
+        "answers",
+        "rates",
+        "sessions",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

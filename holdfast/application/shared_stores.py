@@ -31,6 +31,8 @@ from holdfast.ports.answer_store import AnswerStore
 from holdfast.ports.breaker_store import BreakerStore
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.rate_store import RateStore
+from holdfast.ports.session import SessionStore
 from holdfast.ports.shared_store import SharedStore
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class SharedStores:
         breaker_sharing: how those are shared.
         answers: where answers meet those who wait for them in other processes; None for each process its own.
         answer_sharing: how those are shared.
+        rates: where rate limits are settled; None for each process its own.
+        sessions: where conversations are kept; None for where ``sessions`` says.
     """
 
     store: SharedStore
@@ -58,6 +62,8 @@ class SharedStores:
     breaker_sharing: SharedBreakerConfig = field(default_factory=SharedBreakerConfig)
     answers: AnswerStore | None = None
     answer_sharing: SharedAnswersConfig = field(default_factory=SharedAnswersConfig)
+    rates: RateStore | None = None
+    sessions: SessionStore | None = None
 
 
 @asynccontextmanager
@@ -76,7 +82,12 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
             yield None
         case RedisSettings():
             async with _redis(settings) as store:
-                from holdfast.adapters.redis import RedisAnswers, RedisBreakers  # noqa: PLC0415 - loaded when chosen
+                from holdfast.adapters.redis import (  # noqa: PLC0415 - loaded when it is chosen
+                    RedisAnswers,
+                    RedisBreakers,
+                    RedisRates,
+                    RedisSessions,
+                )
 
                 yield SharedStores(
                     store=store,
@@ -85,6 +96,8 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
                     breaker_sharing=settings.breakers,
                     answers=RedisAnswers(store) if "answers" in settings.share else None,
                     answer_sharing=settings.answers,
+                    rates=RedisRates(store) if "rates" in settings.share else None,
+                    sessions=RedisSessions(store) if "sessions" in settings.share else None,
                 )
         case SqliteSharedSettings():
             from holdfast.adapters.sqlite.answers import SqliteAnswers  # noqa: PLC0415 - as above

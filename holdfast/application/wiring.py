@@ -60,6 +60,7 @@ from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.shared_answers import SharedAnswers
 from holdfast.domain.shared_breaker import SharedBreaker
+from holdfast.domain.shared_rates import SharedRates
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_sharing import SharedStreams
@@ -75,6 +76,7 @@ from holdfast.ports.parameters import ParameterStore
 from holdfast.ports.registry import ServiceInstance
 from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
+from holdfast.ports.session import SessionStore
 from holdfast.ports.telemetry import Recorder
 
 __all__ = ["make_container", "open_container", "open_orchestrator"]
@@ -180,12 +182,14 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         streams = await stack.enter_async_context(
             SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
         )
-        store = await stack.enter_async_context(container.session_store())
+        store = parts.shared_sessions
+        if store is None:
+            store = await stack.enter_async_context(container.session_store())
         sessions = SessionKeeper(store, settings.sessions, make_token=secrets.token_urlsafe, events=events)
         memory = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
         memory.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
         memory.add_holder("streams", lambda: streams.size_bytes)
-        if settings.sessions.database is None:
+        if settings.sessions.database is None and parts.shared_sessions is None:
             memory.add_holder("sessions", lambda: sessions.size_bytes)
         if shared is not None:
             await stack.enter_async_context(shared)  # last, so that it knows all that is kept there
@@ -231,6 +235,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             parameters=watch,
             shared=shared,
             answers=answers,
+            rates=parts.shared_rates,
             events=events,
             clock=clock,
         )
@@ -273,8 +278,11 @@ class _Parts:
         self._registry: Registry | None = container.registry()
         self._breakers = BreakerRegistry(lambda name: self._breaker(name, self._guards[name]))
         self._guards: dict[str, GuardSettings] = {}
+        self._instances: dict[str, object] = {}
         self._stores: SharedStores | None = None
         self._link: StoreLink | None = None
+        self.shared_rates: SharedRates | None = None
+        self.shared_sessions: SessionStore | None = None
         self._sharing: dict[str, SharedBreaker] = {}
         check_consistency(self.settings, backends=self._backends)
         common = self.settings.guard
@@ -371,6 +379,15 @@ class _Parts:
         self._link = StoreLink(
             self._stores.store, self._stores.link, clock=self.clock, random=self._random, events=self.events
         )
+        self.shared_sessions = self._stores.sessions
+        if self._stores.rates is not None:
+            self.shared_rates = SharedRates(
+                self._stores.rates,
+                link=self._link,
+                refresh_s=self._stores.link.refresh_s,
+                make_token=partial(secrets.token_hex, 8),
+                clock=self.clock,
+            )
         return self._link
 
     async def open_answers(self, stack: AsyncExitStack, instance: str) -> SharedAnswers | None:
@@ -401,7 +418,9 @@ class _Parts:
 
     def tenants(self) -> TenantLimits:
         named = limits_by_name(self.settings)
-        return TenantLimits(self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events)
+        return TenantLimits(
+            self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events, shared=self.shared_rates
+        )
 
     def finishing(self) -> Finishing:
         reserved = {name: persona.validators for name, persona in self.settings.personas.items()}
@@ -438,14 +457,21 @@ class _Parts:
         self, name: str, backend: Discovered, models: ModelSlots, instance: ServiceInstance
     ) -> AsyncGenerator[Route]:
         route_name = f"{name}@{instance.address}"
+        self._forget(route_name)  # of an earlier one at this address, where the last requests may still be under way
+        self._instances[route_name] = appearance = object()
         try:
             async with self._open_route(route_name, backend.make(instance), models) as route:
                 yield route
         finally:
-            self._breakers.forget(route_name)
-            if (sharing := self._sharing.pop(route_name, None)) is not None:
-                sharing.close()
-            self._guards.pop(route_name, None)
+            if self._instances.get(route_name) is appearance:
+                self._forget(route_name)
+
+    def _forget(self, route_name: str) -> None:
+        self._breakers.forget(route_name)
+        if (sharing := self._sharing.pop(route_name, None)) is not None:
+            sharing.close()
+        self._guards.pop(route_name, None)
+        self._instances.pop(route_name, None)
 
     def _route(
         self, name: str, guard: GuardSettings, breaker: CircuitBreaker, pool: AsyncResourcePool[InferenceBackend]
@@ -472,7 +498,7 @@ class _Parts:
         )
 
     def _rate_limit(self, name: str, config: RateLimitConfig) -> RateLimit:
-        return RateLimit(f"backend {name!r}", config, clock=self.clock, events=self.events)
+        return RateLimit(f"backend {name!r}", config, clock=self.clock, events=self.events, shared=self.shared_rates)
 
     def _breaker(self, name: str, guard: GuardSettings) -> CircuitBreaker:
         policy = self._container.trip_policy(name, guard)

@@ -144,9 +144,10 @@ class RateStore(Protocol):
     """Keeps what is used and held of limits.
 
     Atomicity: each call is one change, or none. Order: shares are settled first, then each claim, in order. Time: the
-    store's own; a process that was not heard of for its lease is gone, and what it held counts as used. Duplication: a
-    call that is made twice counts twice, so whoever does not know whether a call was made tells the rest under another
-    name. Cancellation: the call was made, or not. Errors: `StoreUnavailableError` and `StoreRefusedError`.
+    store's own; a process that was not heard of for its lease is gone, and what it held of a limit that it has not told
+    of for so long counts as used. Duplication: a call that is made twice counts twice, so whoever does not know whether
+    a call was made tells the rest under another name. Cancellation: the call was made, or not. Errors:
+    `StoreUnavailableError` and `StoreRefusedError`.
     """
 
     async def settle(self, member: str, share: float, claims: Sequence[RateClaim], *, lease_s: float) -> RateTerms:

@@ -651,6 +651,7 @@ class Health:
         parameters: the layer of the settings that is followed; None where there is none.
         shared: the store that processes share; None where there is none.
         shared_answers: how calls were answered among them; None where answers are not shared.
+        shared_rates: how limits are shared among them; None where they are not.
         events: what was decided, by name.
     """
 
@@ -671,4 +672,5 @@ class Health:
     parameters: ParameterStatistics | None
     shared: SharedStoreStatistics | None
     shared_answers: SharedAnswerStatistics | None
+    shared_rates: SharedRateStatistics | None
     events: EventStatistics

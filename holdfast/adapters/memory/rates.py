@@ -29,7 +29,7 @@ class _Level:
     def __init__(self, at_s: float) -> None:
         self.at_s = at_s
         self.used = 0.0
-        self.held: dict[str, float] = {}
+        self.held: dict[str, tuple[float, float]] = {}  # units, and until when
 
 
 class MemoryRates:
@@ -51,23 +51,25 @@ class MemoryRates:
         granted = fair_share(len(others) + 1, others=sum(other.share for other in others.values()))
         # It goes by the other share until this is answered, or longer.
         self._members = others | {member: _Member(max(share, granted), now_s + lease_s)}
-        grants = tuple(self._settle(member, claim, now_s) for claim in claims)
+        grants = tuple(self._settle(member, claim, now_s, lease_s) for claim in claims)
         return RateTerms(share=granted, processes=len(self._members), grants=grants)
 
-    def _settle(self, member: str, claim: RateClaim, now_s: float) -> RateGrant:
+    def _settle(self, member: str, claim: RateClaim, now_s: float, lease_s: float) -> RateGrant:
         rule, level = claim.rule, self._levels.setdefault(claim.name, _Level(now_s))
         used = rule.after(level.used, now_s - level.at_s)
-        for name in level.held.keys() - self._members.keys():
-            used += level.held.pop(name)
+        for name, (units, until_s) in list(level.held.items()):
+            if until_s <= now_s:
+                used += units
+                del level.held[name]
         level.used = used = rule.with_used(used, claim.spent)
         level.at_s = now_s
         level.held.pop(member, None)
-        left = rule.burst - used - sum(level.held.values())
+        left = rule.burst - used - sum(units for units, _ in level.held.values())
         if claim.retires and left >= (untouched := self._untouched(level, member, is_silent=True) * rule.burst):
             return RateGrant(granted=0.0, left=left - untouched, retired=True)
         left -= self._untouched(level, member, is_silent=False) * rule.burst
         granted = claim.granted(left)
-        level.held[member] = claim.kept + granted
+        level.held[member] = claim.kept + granted, now_s + lease_s
         return RateGrant(granted=granted, left=left - claim.kept - granted, retired=False)
 
     def _untouched(self, level: _Level, member: str, *, is_silent: bool) -> float:

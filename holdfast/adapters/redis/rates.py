@@ -48,8 +48,8 @@ for at = 6, #ARGV, 9 do
   level.used = math.max(0, level.used - math.max(0, now_us - level.us) / 1000000 * per_s)
   level.us = now_us
   for name, held in pairs(level.held) do
-    if not members[name] then
-      level.used = level.used + held
+    if held[2] <= now_us then
+      level.used = level.used + held[1]
       level.held[name] = nil
     end
   end
@@ -58,7 +58,7 @@ for at = 6, #ARGV, 9 do
   local held, silent, shares = 0, 0, 0
   for name, member in pairs(members) do
     if level.held[name] then
-      held = held + level.held[name]
+      held = held + level.held[name][1]
     elseif name ~= me then
       silent = silent + 1
       shares = shares + member.share
@@ -73,7 +73,7 @@ for at = 6, #ARGV, 9 do
     left = left - math.max(shares, ratio * silent / processes) * burst
     granted = math.min(wanted, math.max(0, left - kept))
     if granted + per_s * 0.000001 < least then granted = 0 end
-    level.held[me] = kept + granted
+    level.held[me] = {kept + granted, now_us + lease_us}
     held, left = held + kept + granted, left - kept - granted
   end
   local drained_ms = (level.used + held) / per_s * 1000

@@ -152,6 +152,17 @@ class RateStoreContract(ABC):
             assert left == 2.0
             assert (await self._one(store, "q", _claim())).left == 4.0
 
+    async def test_settle_counts_what_a_process_held_as_used_once_it_tells_of_other_limits_only(self) -> None:
+        """It has forgotten this one, and takes its share of it for granted again."""
+        async with self.open_store(self.clock) as store:
+            await self._one(store, "p", _claim(wanted=3.0))
+            self.clock.advance(_LEASE_S / 2)
+            await self._one(store, "p", _claim("b"), share=SHARED_RATIO)
+            self.clock.advance(_LEASE_S / 2)
+            left = (await self._one(store, "q", _claim())).left
+
+            assert left == 8.0 - 3.0 - 4.0
+
     async def test_settle_keeps_the_shares_of_those_who_have_not_asked(self) -> None:
         """So that they have something to draw on."""
         async with self.open_store(self.clock) as store:

@@ -28,6 +28,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "identity.max_message_bytes",
         "max_request_bytes",
     ),
+    (
+        {"sessions": {"database": "s.sqlite3"}, "shared": {"kind": "redis", "url": "redis://127.0.0.1"}},
+        "sessions.database",
+        "shared.share",
+    ),
     ({"only_backend": "b"}, "only_backend", "extractive"),
     ({"gateway": {"host": "0.0.0.0"}}, "gateway.host", "gateway.api_keys"),
     ({"gateway": {"host": "example.org"}}, "gateway.host", "gateway.api_keys_file"),
