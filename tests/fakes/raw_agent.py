@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 __all__ = ["RawAgent", "http_answer", "raw_agent"]
 
@@ -31,8 +33,9 @@ class RawAgent(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._tls = tls
         self.answer: bytes | None = None
         self.silent_to: str | None = None
         self.asked: list[str] = []
@@ -41,7 +44,15 @@ class RawAgent(socketserver.ThreadingTCPServer):
     @property
     def address(self) -> str:
         """Where it is asked."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.server_address[1]}"
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as overridden
+        """Speak TLS where that was asked for; who does not trust us goes away."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        with suppress(OSError), self._tls.wrap_socket(request, server_side=True) as spoken:
+            super().finish_request(spoken, client_address)
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -62,9 +73,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def raw_agent(answer: bytes | None = None) -> Iterator[RawAgent]:
+def raw_agent(answer: bytes | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[RawAgent]:
     """Run such a server for as long as the block lasts."""
-    with RawAgent() as server:
+    with RawAgent(tls) as server:
         server.answer = answer
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

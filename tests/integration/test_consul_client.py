@@ -5,6 +5,8 @@ Run once more with python-consul 1.1.0 by `tests/integration/test_python_consul.
 
 from __future__ import annotations
 
+import datetime as dt
+import ipaddress
 import os
 import ssl
 import subprocess
@@ -15,6 +17,11 @@ from pathlib import Path
 import anyio
 import consul
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from holdfast.adapters.consul.client import ConsulClient, Entries, parse_index
 from holdfast.adapters.consul.exchange import Address
@@ -281,6 +288,7 @@ async def test_agent_that_is_frozen_is_given_up_in_time(start_consul: StartConsu
         (http_answer("", status="404 Not Found", index=None), StoreUnavailableError, "what no agent sends"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", StoreUnavailableError, "does not answer"),
         (b"", StoreUnavailableError, "does not answer: Remote end closed"),
+        (http_answer('[{"Key": "holdfast/a", "Value": 5}]'), StoreUnavailableError, "what no agent sends"),
         (http_answer(b" " * (8 * 1024 * 1024 + 1)), StoreRefusedError, "an answer of more than 8388608 bytes"),
     ],
 )
@@ -304,6 +312,44 @@ async def test_index_is_returned_as_it_was_sent(sent: str) -> None:
 
     assert entries == []
     assert parse_index(index) is None
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for this machine that nobody has signed but itself, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agent")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "agent.pem"
+    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+async def test_agent_with_a_certificate_is_asked_by_who_trusts_it_and_told_no_token_by_others(
+    certificate: Path,
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with raw_agent(http_answer("[]"), tls=tls) as server:
+        trusting = ConsulClient(server.address, token="given", ca_file=certificate)  # noqa: S106 - nobody's
+        assert await trusting.keys("holdfast/") == ("1", [])
+        with pytest.raises(StoreRefusedError, match=r"consul: its certificate is not trusted: self-signed certificate"):
+            await ConsulClient(server.address, token="given").keys("holdfast/")  # noqa: S106 - as above
+
+    assert len(server.asked) == 1
 
 
 async def test_index_that_is_missing_is_empty() -> None:
