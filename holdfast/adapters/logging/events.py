@@ -50,6 +50,8 @@ _WARNING: Final[tuple[type[Event], ...]] = (
     events.LeaseLeaked,
     events.ModelRefused,
     events.ValidatorFailed,
+    events.ParametersRefused,
+    events.ParameterStoreLost,
 )
 _LEVELS: Final = dict.fromkeys(_DEBUG, logging.DEBUG) | dict.fromkeys(_WARNING, logging.WARNING)
 

@@ -15,6 +15,8 @@ from holdfast.ports.events import (
     Deduplicated,
     Event,
     LimitChanged,
+    ParametersApplied,
+    ParametersRefused,
     RequestAnswered,
     RetryScheduled,
 )
@@ -115,6 +117,8 @@ def test_emit_event_of_ones_own_whose_value_is_no_json_is_logged_by_its_text(log
         (LimitChanged(before=20, after=18, recent_s=None, baseline_s=None), logging.INFO),
         (BreakerOpened(breaker="a", open_s=5.0), logging.WARNING),
         (CredentialsRefused(backend="a"), logging.WARNING),
+        (ParametersRefused(store="consul", path="timeout_s"), logging.WARNING),
+        (ParametersApplied(store="consul", changed="timeout_s", at_restart=""), logging.INFO),
     ],
 )
 def test_emit_logs_at_the_level_of_the_events_kind(event: Event, level: int, logged: list[logging.LogRecord]) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import anyio
 import pytest
+from dependency_injector import providers
 
 from holdfast.adapters.memory import MemoryParameters
+from holdfast.application.container import Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.parameter_settings import TomlParameterSettings
 from holdfast.application.settings import GuardSettings, Settings
+from holdfast.application.wiring import open_container
 from holdfast.domain.blocking_query import QueryConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.ports.errors import (
@@ -37,6 +40,7 @@ from holdfast.ports.events import (
 )
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.statistics import BreakerState, ParameterStatistics
+from holdfast.testing import sweep_cancellation
 from tests.fakes.service import Answering, Shelf, ask, ask_anew, assert_nothing_is_held, opened, told, unavailable
 
 pytestmark = pytest.mark.anyio
@@ -398,6 +402,32 @@ async def test_following_ends_with_the_service() -> None:
 
     await changed(store, {"timeout_s": "5"})
     assert told(service, ParametersApplied) == []
+
+
+async def test_opening_cancelled_at_any_checkpoint_leaves_the_store_usable_and_the_settings_as_they_were() -> None:
+    store = MemoryParameters({"max_in_flight": "3"})
+
+    async def open_and_ask() -> None:
+        async with following(store) as service:
+            await service.submit(ask_anew())
+
+    async def check() -> None:
+        assert (await store.parameters(index=0, wait_s=0.0))[1] == {"max_in_flight": "3"}
+
+    assert await sweep_cancellation(open_and_ask, check) > 3
+
+
+async def test_container_opened_with_parameters_is_as_before_when_it_is_closed() -> None:
+    settings = Settings(parameters=TomlParameterSettings(kind="toml", path=Path("unused"), query=QUICK))
+    container = Container(settings=providers.Object(settings))
+    container.parameter_store.override(providers.Object(MemoryParameters({"max_in_flight": "3"})))
+
+    async with open_container(container) as service:
+        assert service.health().admission.limit.limit == 3
+        assert container.settings().max_in_flight == 3
+
+    assert container.settings() is settings
+    assert container.loaded().settings is settings
 
 
 async def test_service_without_a_store_counts_nothing_of_it() -> None:
