@@ -25,7 +25,7 @@ from holdfast.application.settings_watch import read_parameters
 from holdfast.application.telemetry_settings import TelemetrySettings
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
-from holdfast.ports.errors import ConfigurationError, HoldfastError
+from holdfast.ports.errors import ConfigurationError, HoldfastError, NoInstanceError
 from holdfast.ports.parameters import ParameterStore
 
 __all__ = ["diagnose"]
@@ -95,7 +95,9 @@ async def _check_backend(name: str, container: Container) -> Check:
                 detail = f"not loaded: a model of {backend.loader.size_bytes} bytes, {fits}"
             case Discovered():
                 found = await _find(backend.service, container)
-                detail = f"service {backend.service!r}: {', '.join(found) or 'no instance'}"
+                if not found:
+                    raise NoInstanceError(backends=(name,), retry_after_s=None)
+                detail = f"service {backend.service!r} at {', '.join(found)}"
             case _:
                 assert_never(backend)
     except HoldfastError as error:

@@ -173,7 +173,7 @@ class BlockingQuery(Generic[T]):
 
     async def _ask_once(self, listener: QueryListener[T]) -> None:
         now_s = self._clock.monotonic_s()
-        self._rate.try_take(self, 1.0, now_s)
+        self._rate.try_take(self, 1.0, now_s)  # it fits: the pause saw to that
         self._rate.settle(self, 1.0, 1.0, now_s)
         self._asked += 1
         self._asking = 1

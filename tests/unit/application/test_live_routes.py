@@ -250,6 +250,38 @@ async def test_submit_instance_that_comes_back_begins_with_a_closed_breaker() ->
         assert await answers(service, 3) == {"42": 3}
 
 
+async def test_submit_instance_that_comes_back_while_its_last_request_is_under_way_has_a_breaker_of_its_own() -> None:
+    guard = GuardSettings(retry=ONCE.retry, breaker=BreakerConfig(failures_in_row=1))
+    lives: list[Answering] = []
+
+    def make(_: int) -> Answering:
+        lives.append(
+            Answering(
+                delay_s=lambda call: 20.0 if call == 1 else 0.0,
+                failing=lambda call: unavailable() if call == 2 else None,
+            )
+            if not lives
+            else Answering(text="new")
+        )
+        return lives[-1]
+
+    fleet = Fleet(guard=guard, make=make)
+    await fleet.start(1)
+
+    async with opened_over(fleet) as service, anyio.create_task_group() as tasks:
+        tasks.start_soon(service.submit, ask_anew())
+        await anyio.sleep(1.0)
+        with pytest.raises(ConnectionError):
+            await service.submit(ask_anew())
+        await fleet.stop(1)
+        await fleet.start(1)
+
+        assert await answers(service, 3) == {"new": 3}
+        await anyio.sleep(60.0)
+        assert await answers(service, 3) == {"new": 3}
+        assert service.health().backends[0].breaker.admitted == 6
+
+
 async def test_submit_instance_whose_metadata_changed_is_made_anew() -> None:
     fleet = Fleet()
     await fleet.start(1)

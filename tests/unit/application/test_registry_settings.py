@@ -248,3 +248,22 @@ def test_backend_of_a_service_is_asked_as_its_url_says_with_the_address_of_the_i
 
     assert discovered.service == "llm"
     assert backend.guard == settings.guard
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_doctor_says_where_a_discovered_backend_is_found_or_that_it_is_nowhere(tmp_path: Path) -> None:
+    registry = {"kind": "file", "path": str(tmp_path)}
+    backends = {"gpu": {"kind": "openai", "service": "llm"}}
+    loaded = load_settings(tmp_path, {"registry": registry, "backends": backends})
+    found = ServiceInstance(service="llm", instance_id="a", host="127.0.0.1", port=9000)
+    checks = []
+
+    for _ in range(2):
+        diagnosis = await diagnose(loaded, container_of(loaded.settings))
+        checks.append(next(check for check in diagnosis.checks if check.name == "backend gpu"))
+        await registry_of(loaded.settings).services.register(found, ttl_s=30.0, forget_after_s=60.0)
+
+    assert [check.passed for check in checks] == [False, True]
+    assert checks[0].detail.startswith("no instance of 'gpu' is known")
+    assert checks[1].detail == "service 'llm' at 127.0.0.1:9000"
