@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from holdfast.domain.shared_answer_tally import ClaimEnd, SharedAnswerTally
-from holdfast.domain.store_link import AWAY, Away, StoreLink
+from holdfast.domain.store_link import AWAY, StoreLink
 from holdfast.ports.answer_store import AnswerClaim, AnswerStore
 from holdfast.ports.events import ClaimFenced, EventSink
 
@@ -102,11 +102,8 @@ class HeldClaim:
         key = self._claim.key
         if self._outcome is None:
             release = partial(self._store.release, key, claimant=self._claim.claimant)
-            self._tally.end(
-                ClaimEnd.UNSAID
-                if await self._link.ask(release, timeout_s=self._timeout_s) is AWAY
-                else ClaimEnd.RELEASED
-            )
+            released = await self._link.ask(release, timeout_s=self._timeout_s)
+            self._tally.end(ClaimEnd.UNSAID if released is AWAY else ClaimEnd.RELEASED)
             return
         settle = partial(
             self._store.settle,
@@ -116,13 +113,11 @@ class HeldClaim:
             keep_s=self._keep_s,
             tell_s=self._claim.lease_s,  # whoever has not asked for so long has lost his turn as well
         )
-        match await self._link.ask(settle, timeout_s=self._timeout_s):
-            case True:
-                self._tally.end(ClaimEnd.TOLD)
-            case False:
-                self._fence()
-            case Away():
-                self._tally.end(ClaimEnd.UNSAID)
+        told = await self._link.ask(settle, timeout_s=self._timeout_s)
+        if told is False:
+            self._fence()
+        else:
+            self._tally.end(ClaimEnd.UNSAID if told is AWAY else ClaimEnd.TOLD)
 
     def _fence(self) -> None:
         self._is_fenced = True

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, assert_never
 
 import anyio
 from anyio.abc import TaskGroup
@@ -179,13 +179,18 @@ class SharedAnswers:
                 return heard
             case HoldfastError():
                 self._tally.answer(Source.FAILED)
-                raise heard
+                try:
+                    raise heard
+                finally:
+                    del heard  # or this frame and its traceback would keep each other alive
             case Won():
                 self._tally.answer(Source.LED)
                 return await self._lead(key, claim, heard.token, work)
             case Away() | Unshared():
                 self._tally.answer(Source.ALONE)
                 return await work()
+            case _:
+                assert_never(heard)
 
     def statistics(self) -> SharedAnswerStatistics:
         """Return how calls were answered, and what became of the claims."""
@@ -216,6 +221,8 @@ class SharedAnswers:
                     if claim.unusable is not None:  # what stands in its place cannot be read either
                         return AWAY
                     claim = replace(claim, unusable=heard.token)
+                case _:
+                    assert_never(heard)
 
     def _read(self, key: DeduplicationKey, told: Told, claim: AnswerClaim) -> Reply | HoldfastError | Unshared | None:
         """Return what was told; None if that cannot be read."""

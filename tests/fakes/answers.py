@@ -152,8 +152,9 @@ async def open_process(
     *,
     window_s: float = 300.0,
     joined: bool = True,
+    heard: bool = True,
 ) -> AsyncGenerator[Process]:
-    """Open one process; `joined` says whether it has found the store."""
+    """Open one process; `joined` says whether it has found the store, `heard` whether anybody hears its events."""
     clock, told = VirtualClock(), Listener()
     place = Place(MemoryAnswers(clock=clock) if store is None else store)
     place.failing = not joined
@@ -166,7 +167,7 @@ async def open_process(
         instance=f"process{next(_numbers)}",
         clock=clock,
         random=lambda: 0.5,
-        events=told,
+        events=told if heard else None,
     )
     async with link, answers:
         yield Process(answers=answers, link=link, place=place, told=told)

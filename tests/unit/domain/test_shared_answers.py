@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import gc
+import weakref
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -12,8 +14,8 @@ import pytest
 from holdfast.adapters.memory.answers import MemoryAnswers
 from holdfast.domain.answer_codec import write_answer, write_unshared
 from holdfast.domain.shared_answers import SharedAnswersConfig
-from holdfast.ports.answer_store import AnswerClaim, Told, Won
-from holdfast.ports.errors import BackendUnavailableError, BackpressureError, ConfigurationError
+from holdfast.ports.answer_store import AnswerClaim, Busy, Told, Won
+from holdfast.ports.errors import BackendUnavailableError, BackpressureError, ClosedError, ConfigurationError
 from holdfast.ports.events import ClaimFenced, ClaimTakenOver, SharedAnswerTaken, SharedAnswerUnreadable
 from holdfast.ports.service import Disposition, Reply
 from holdfast.testing import VirtualClock
@@ -165,6 +167,28 @@ async def test_failure_of_the_backend_is_told_to_those_who_wait_and_starts_no_he
         assert sum(process.counted.failed for process in them) == 7
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_failure_that_was_told_leaves_no_cycle_behind() -> None:
+    calls, refs = Calls(error=BackendUnavailableError("is down", backend="a")), list[weakref.ref[Exception]]()
+    async with processes(2) as (leader, other), anyio.create_task_group() as tasks:
+        tasks.start_soon(Ended().run, leader, calls)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            await other.run(calls)
+        except BackendUnavailableError as error:
+            refs.append(weakref.ref(error))
+        await anyio.wait_all_tasks_blocked()
+
+        assert [ref() for ref in refs] == [None]
+
+
 async def test_failure_is_not_kept_for_those_who_ask_later() -> None:
     calls = Calls(error=BackendUnavailableError("is down", backend="a"))
     async with processes(2) as (first, second):
@@ -184,6 +208,33 @@ async def test_failure_is_not_told_again_to_the_process_that_it_happened_in() ->
                 await process.run(calls)
 
     assert (calls.begun, process.counted.failed) == (3, 0)
+
+
+async def test_second_call_of_a_process_that_wins_before_the_first_has_heard_is_waited_for_by_a_third() -> None:
+    class Late(MemoryAnswers):
+        async def claim(self, claim: AnswerClaim) -> Told | Won | Busy:
+            heard = await super().claim(claim)
+            await anyio.sleep(0.02)
+            return heard
+
+        async def release(self, key: bytes, *, claimant: str) -> None:
+            await super().release(key, claimant=claimant)
+            await anyio.sleep(0.2)  # the answer is on its way, and the key is free
+
+    failing, calls, ended = Calls(seconds=0.5, error=ClosedError("the process")), Calls(seconds=2.0), Ended()
+    config = replace(CONFIG, max_poll_s=CONFIG.poll_s)
+    async with open_process(Late(clock=VirtualClock()), config) as process, anyio.create_task_group() as tasks:
+        tasks.start_soon(ended.run, process, failing)
+        tasks.start_soon(ended.run, process, calls, 0.01)
+        await anyio.sleep(1.5)
+        asked = process.place.asked.count("claim")
+        tasks.start_soon(ended.run, process, calls)
+        await anyio.sleep(0.5)
+
+        assert (failing.begun, calls.running, process.counted.holding) == (1, 1, 1)
+        assert process.place.asked.count("claim") == asked
+        await anyio.sleep(2.0)
+        assert ended.dispositions == [Disposition.CACHED, Disposition.CALLED]
 
 
 async def test_failure_of_the_process_itself_is_not_told_and_the_others_try_one_at_a_time() -> None:
@@ -275,6 +326,40 @@ async def test_leader_that_finds_its_claim_lost_while_it_calls_lets_go_and_says_
         assert process.told.heard == [ClaimFenced(key=DIGEST)]
         assert process.place.asked.count("extend") == 1
         assert "settle" not in process.place.asked
+
+
+async def test_leader_that_finds_its_claim_lost_when_it_is_done_says_so() -> None:
+    async with open_process() as process, anyio.create_task_group() as tasks:
+        tasks.start_soon(process.run, Calls(seconds=1.0))  # before the lease has to be extended
+        await anyio.wait_all_tasks_blocked()
+        process.place.answers = meeting()
+        await anyio.sleep(1.1)
+
+        assert (process.counted.fenced, process.place.asked.count("settle")) == (1, 1)
+        assert process.told.heard == [ClaimFenced(key=DIGEST)]
+
+
+async def test_process_whose_events_nobody_hears_does_the_same() -> None:
+    store, calls, ended = meeting(), Calls(seconds=1.0), Ended()
+    won = await store.claim(AnswerClaim(key=KEY.digest, claimant="odd", lease_s=1.0))
+    assert isinstance(won, Won)
+    await store.settle(KEY.digest, token=won.token, outcome=b"?", keep_s=300.0, tell_s=300.0)
+    async with AsyncExitStack() as stack:
+        them = [await stack.enter_async_context(open_process(store, heard=False)) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            for process in them:
+                tasks.start_soon(ended.run, process, calls)
+            await anyio.sleep(0.5)
+            emptied = meeting()
+            for process in them:
+                process.place.answers = emptied
+            await anyio.sleep(3.0)
+
+        assert len(ended.replies) == 2
+        assert sum(process.counted.fenced + process.counted.taken_over for process in them) == 2
+        assert [process.counted.unreadable for process in them] == [1, 1]
+        assert (await them[0].run(calls)).disposition is Disposition.CACHED
+        assert [process.told.heard for process in them] == [[], []]
 
 
 async def test_caller_of_the_leader_does_not_wait_until_the_store_was_told() -> None:
