@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from holdfast.testing import virtual_backend
 from tests.fakes.consul_agent import consul_agent, running_consul_agent, start_consul
 from tests.fakes.llama_server import llama_server, start_llama
 from tests.fakes.redis_server import redis_server, running_redis_server, start_redis
+from tests.servers import GIVEN
 
 __all__ = [
     "anyio_backend",
@@ -26,6 +28,12 @@ __all__ = [
 
 settings.register_profile("default", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_without_tests() -> None:
+    for name in GIVEN:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -2,6 +2,8 @@
 
 A program is looked for by environment variable, then in the folder `.servers/` beside the tests, which `make servers`
 fills, then on PATH. Where there is none, the test is skipped with the command that gets it; in CI it fails.
+
+These variables are no settings of Holdfast, which would refuse them: so no test runs with them in its environment.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import Final
 
 import pytest
 
-__all__ = ["free_port", "server_program"]
+__all__ = ["GIVEN", "free_port", "server_program"]
 
+GIVEN: Final = {name: value for name, value in os.environ.items() if name.startswith("HOLDFAST_TEST_")}
+"""What the environment said of the tests when they began, for those that start others."""
 _FETCHED: Final = Path(__file__).parents[1] / ".servers"
 _PROGRAMS: Final = {
     "redis-server": ("HOLDFAST_TEST_REDIS_SERVER", "bin/redis-server"),
@@ -29,7 +33,7 @@ _PORTS: Final = range(10_000, 32_768)  # below those that the kernel gives to wh
 def server_program(name: str) -> Path:
     """Return the program of one real server; skip the running test where there is none, fail it in CI."""
     variable, inside = _PROGRAMS[name]
-    if given := os.environ.get(variable):
+    if given := GIVEN.get(variable):
         return _given(variable, Path(given))
     if (fetched := _FETCHED / inside).exists():
         return fetched

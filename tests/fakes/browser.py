@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.servers import GIVEN
+
 __all__ = ["Page", "axe_source", "opened_page"]
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
@@ -37,7 +39,7 @@ def _chromium() -> str:
 
 def axe_source() -> str:
     """Return the source of axe-core; skip the running test where there is none, fail it in CI."""
-    path = Path(os.environ.get("HOLDFAST_TEST_AXE", _AXE))
+    path = Path(GIVEN.get("HOLDFAST_TEST_AXE", _AXE))
     return path.read_text(encoding="utf-8") if path.exists() else _missing("axe-core")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.fakes.server_process import ServerProcess
-from tests.servers import free_port, server_program
+from tests.servers import GIVEN, free_port, server_program
 
 __all__ = ["LlamaServer", "StartLlama", "llama_server", "start_llama", "tiny_model"]
 
@@ -24,7 +24,7 @@ SLOTS: Final = 4
 
 def tiny_model() -> Path:
     """Return the model; skip the running test where there is none, fail it in CI."""
-    given = os.environ.get(_VARIABLE)
+    given = GIVEN.get(_VARIABLE)
     path = Path(given) if given else _MODEL
     if path.is_file():
         return path

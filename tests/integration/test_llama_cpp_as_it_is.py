@@ -6,7 +6,6 @@ tests/fakes/llama_cpp.py. The model is the tiny one of `make servers`, with rand
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from holdfast.ports.inference import FinishReason, InferenceBackend, Message, Pa
 from holdfast.ports.model import ModelLoader
 from holdfast.testing.contracts.inference_backend import InferenceBackendContract
 from holdfast.testing.contracts.model_loader import ModelLoaderContract
+from tests.servers import GIVEN
 
 VARIABLE = "HOLDFAST_TEST_LLAMA_MODEL"
 FETCHED = Path(__file__).parents[2] / ".servers" / "llama" / "tiny.gguf"
@@ -45,7 +45,7 @@ def prompt(question: str, **parameters: object) -> Prompt:
 
 @pytest.fixture(scope="module")
 def path() -> Path:
-    path = Path(os.environ.get(VARIABLE, FETCHED))
+    path = Path(GIVEN.get(VARIABLE, FETCHED))
     if not path.is_file():
         pytest.skip(f"there is no tiny model: run `make servers`, or name one in {VARIABLE}")
     return path

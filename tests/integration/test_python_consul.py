@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from tests.repository import ROOT
-from tests.servers import server_program
+from tests.servers import GIVEN, server_program
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def python(tmp_path: Path) -> Path:
 @pytest.mark.timeout(300)
 def test_client_is_the_same_with_python_consul(python: Path) -> None:
     server_program("consul")  # or there would be nothing to ask
-    environment = {**os.environ, "HOLDFAST_TEST_CONSUL_DRIVER": "python-consul"}
+    environment = {**os.environ, **GIVEN, "HOLDFAST_TEST_CONSUL_DRIVER": "python-consul"}
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["tests/integration/test_consul_client.py", "tests/integration/test_consul_as_it_is.py"]
 

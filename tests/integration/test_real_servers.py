@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from redis.retry import Retry
 from tests.fakes.consul_agent import ConsulAgent, StartConsul
 from tests.fakes.redis_server import RedisServer, StartRedis, form_cluster
 from tests.fakes.server_process import wait_until
-from tests.servers import free_port, server_program
+from tests.servers import GIVEN, free_port, server_program
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +141,7 @@ def test_free_port_is_below_those_that_the_kernel_gives() -> None:
 
 
 def test_server_program_missing_is_skipped_with_the_command_that_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HOLDFAST_TEST_CONSUL", raising=False)
+    monkeypatch.delitem(GIVEN, "HOLDFAST_TEST_CONSUL", raising=False)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("tests.servers._FETCHED", Path("/nowhere"))
@@ -150,7 +151,7 @@ def test_server_program_missing_is_skipped_with_the_command_that_gets_it(monkeyp
 
 
 def test_server_program_missing_in_ci_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HOLDFAST_TEST_CONSUL", raising=False)
+    monkeypatch.delitem(GIVEN, "HOLDFAST_TEST_CONSUL", raising=False)
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("tests.servers._FETCHED", Path("/nowhere"))
@@ -160,7 +161,11 @@ def test_server_program_missing_in_ci_fails(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_server_program_named_in_the_environment_that_is_no_file_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOLDFAST_TEST_CONSUL", "/nowhere/consul")
+    monkeypatch.setitem(GIVEN, "HOLDFAST_TEST_CONSUL", "/nowhere/consul")
 
     with pytest.raises(pytest.fail.Exception, match=r"HOLDFAST_TEST_CONSUL names '/nowhere/consul', which is no file"):
         server_program("consul")
+
+
+def test_variables_that_name_servers_are_in_no_tests_environment() -> None:
+    assert [name for name in os.environ if name.startswith("HOLDFAST_TEST_")] == []
