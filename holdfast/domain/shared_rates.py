@@ -3,9 +3,9 @@
 Responsibility: let each process decide at once, from what it holds of each limit, and settle with the store in the
     background: give back what it does not need, and ask for what it does.
 Guarantees: nothing waits; of a limit, all processes together never take more in any window than
-    ``burst + rate x window``, while they reach the store, and none is killed between taking and telling; a process that
-    does not reach it goes on with its part of the rate, and all of those together never take more than that; whatever
-    is taken alone is told when the store is back.
+    ``burst + rate x window`` while they reach the store and none of them ends; one that ends leaves its share to
+    others, who may take as much once more; a process that does not reach the store goes on with its part of the rate
+    and with what it held; what it takes alone is told when the store is back.
 Not responsible for: what is given to whom: see `holdfast.ports.rate_store`; reservations: see
     `holdfast.domain.rate_limit`; reaching the store: see `holdfast.domain.store_link`.
 Why it is done so, and what it costs in precision: adr/0045.

@@ -7,7 +7,10 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from holdfast.adapters.redis.address import RedisCluster
+from holdfast.adapters.redis.rates import RedisRates
 from holdfast.adapters.redis.sessions import RedisSessions
+from holdfast.adapters.redis.store import RedisConfig, RedisStore
 from holdfast.ports.errors import SessionNotFoundError, SessionStoreError
 from holdfast.ports.inference import Message, Role
 from holdfast.ports.session import (
@@ -21,7 +24,7 @@ from holdfast.ports.session import (
 )
 from holdfast.testing import ManualClock
 from tests.fakes.redis_clock import open_redis, open_redis_at
-from tests.fakes.redis_server import RedisServer, StartRedis
+from tests.fakes.redis_server import RedisServer, StartRedis, form_cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
@@ -242,3 +245,21 @@ async def test_cancelled_call_is_finished_before_the_cancellation_is_seen(redis_
 
         assert sessions.totals().created == 2
         assert (await sessions.load("t", "s", bounds=BOUNDS)).session == session()
+
+
+@pytest.mark.slow
+async def test_sessions_and_limits_are_kept_by_a_cluster(start_redis: StartRedis) -> None:
+    nodes = [start_redis("--cluster-enabled", "yes") for _ in range(3)]
+    form_cluster(*nodes)
+    address = RedisCluster(nodes=(("127.0.0.1", nodes[0].port),))
+    async with RedisStore(RedisConfig(address=address, command_timeout_s=5.0, connect_timeout_s=5.0)) as store:
+        rates = await RedisRates(store).settle("p", 0.0, [], lease_s=2.0)
+        sessions = RedisSessions(store)
+        for name in ("{a}", "b", "c"):
+            await sessions.create(session(name), bounds=BOUNDS)
+        removed = await sessions.create(session("d"), bounds=replace(BOUNDS, max_sessions=2))
+        found = (await sessions.load("t", "d", bounds=BOUNDS)).session
+
+    assert [gone.session_id for gone in removed] == ["{a}", "b"]
+    assert found == session("d")
+    assert rates.processes == 1

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast.domain.rate_limit import RateLimit, RateLimitConfig, Reservation
+from holdfast.domain.shared_rates import SharedRates
 from holdfast.testing import ManualClock
 from tests.fakes.rates import REFRESH_S, FaultyRates, flood, join, run
 
@@ -39,22 +40,30 @@ def worst_excess(events: list[tuple[float, float]], *, burst: float, per_s: floa
 
 
 class SharedLimit(RuleBasedStateMachine):
-    """Three processes, each with its own view; rounds come when they come, and none of them fails."""
+    """Processes that come one by one, each with its own view; rounds come when they come, and none of them fails."""
 
     @initialize()
     def begin(self) -> None:
         self.clock = ManualClock()
-        store = FaultyRates(clock=self.clock)
-        self.hubs = [join(store, self.clock) for _ in range(3)]
-        for hub in self.hubs:
-            run(hub.refresh(emptied=False))
-        self.limits = [RateLimit("backend 'a'", CONFIG, clock=self.clock, shared=hub) for hub in self.hubs]
+        self.store = FaultyRates(clock=self.clock)
+        self.hubs: list[SharedRates] = []
+        self.limits: list[RateLimit] = []
         self.history: list[Call] = []
+        self.one_more()
+        self.one_more()
 
-    @rule(process=st.integers(0, 2), tokens=st.sampled_from((1, 5, 20, 40)), most=st.sampled_from((1, 3, 100)))
+    @precondition(lambda self: len(self.hubs) < 4)
+    @rule()
+    def one_more(self) -> None:
+        hub = join(self.store, self.clock)
+        run(hub.refresh(emptied=False))
+        self.hubs.append(hub)
+        self.limits.append(RateLimit("backend 'a'", CONFIG, clock=self.clock, shared=hub))
+
+    @rule(process=st.integers(0, 3), tokens=st.sampled_from((1, 5, 20, 40)), most=st.sampled_from((1, 3, 100)))
     def reserve(self, process: int, tokens: int, most: int) -> None:
-        now_s = self.clock.monotonic_s()
-        self.history += [Call(one, now_s, float(tokens)) for one in flood(self.limits[process], tokens, most=most)]
+        now_s, limit = self.clock.monotonic_s(), self.limits[process % len(self.limits)]
+        self.history += [Call(one, now_s, float(tokens)) for one in flood(limit, tokens, most=most)]
 
     @rule(which=st.sampled_from((1, 2, 3)), part=st.sampled_from((0.0, 0.5, 1.0, 1.0, 3.0)))
     def settle(self, which: int, part: float) -> None:
@@ -75,15 +84,15 @@ class SharedLimit(RuleBasedStateMachine):
     def storm(self, seconds: float, tokens: int, ends: bool) -> None:
         for _ in range(int(seconds / 0.05)):
             self.clock.advance(0.05)
-            for process in range(3):
+            for process in range(len(self.hubs)):
                 self.refresh(process)
                 self.reserve(process, tokens, 100)
             if ends:
                 self.settle(1, 1.0)
 
-    @rule(process=st.integers(0, 2))
+    @rule(process=st.integers(0, 3))
     def refresh(self, process: int) -> None:
-        run(self.hubs[process].refresh(emptied=False))
+        run(self.hubs[process % len(self.hubs)].refresh(emptied=False))
 
     @rule(seconds=st.sampled_from((0.01, 0.25, 0.5)))
     def advance(self, seconds: float) -> None:
@@ -93,7 +102,7 @@ class SharedLimit(RuleBasedStateMachine):
     def go_on_for(self, seconds: float) -> None:
         for _ in range(int(seconds / REFRESH_S)):
             self.clock.advance(REFRESH_S)
-            for process in range(3):
+            for process in range(len(self.hubs)):
                 self.refresh(process)
 
     @invariant()
@@ -112,7 +121,7 @@ class SharedLimit(RuleBasedStateMachine):
             assert seen.reserved == 0
         self.go_on_for(10.0)
         self.go_on_for(200.0)
-        assert [hub.statistics().followed for hub in self.hubs] == [0, 0, 0]
+        assert [hub.statistics().followed for hub in self.hubs] == [0] * len(self.hubs)
 
 
 TestSharedLimit = SharedLimit.TestCase
