@@ -31,9 +31,9 @@ from tests.fakes.service import Answering, ask_anew, opened, told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time, pytest.mark.slow]
 
-FOLLOWED = DiscoveryConfig(wait_s=2.0, slack_s=1.5, first_backoff_s=0.5, max_backoff_s=1.0)
+FOLLOWED = DiscoveryConfig(wait_s=1.0, slack_s=3.0, first_backoff_s=0.5, max_backoff_s=1.0)
 """Waits for less than one would elsewhere, and at the usual rate: one question a second, three at once."""
-ALIVE = RegistrationConfig(ttl_s=3.0, call_timeout_s=1.0, leave_timeout_s=2.0)
+ALIVE = RegistrationConfig(ttl_s=10.0, call_timeout_s=3.0, leave_timeout_s=4.0)
 
 
 def new_instance(name: str = "a", *, service: str | None = None) -> ServiceInstance:
@@ -42,7 +42,7 @@ def new_instance(name: str = "a", *, service: str | None = None) -> ServiceInsta
 
 
 def registry_at(address: str, *, token: str | None = None) -> ConsulRegistry:
-    return ConsulRegistry(ConsulClient(address, token=token, timeout_s=1.0))
+    return ConsulRegistry(ConsulClient(address, token=token, timeout_s=3.0))
 
 
 async def until(condition: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
@@ -286,7 +286,7 @@ async def test_drain_while_the_agent_is_frozen_is_bounded(start_consul: StartCon
         await until_awaited(_lists(agent, own.instance.service, 1), "registered")
         agent.freeze()
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(20):
                 await orchestrator.drain(1.0)
         finally:
             agent.thaw()
@@ -305,7 +305,7 @@ from holdfast import open_orchestrator
 from holdfast.application.settings import Settings
 
 address, service = sys.argv[1:]
-own = {{"service": service, "host": "127.0.0.1", "port": 8080, "ttl_s": 2.0, "forget_after_s": 60.0}}
+own = {{"service": service, "host": "127.0.0.1", "port": 8080, "ttl_s": 3.0, "forget_after_s": 60.0}}
 settings = Settings.model_validate({{"registry": {{"kind": "consul", "address": address, "registration": own}}}})
 
 async def main():
@@ -327,7 +327,7 @@ async def test_process_that_is_killed_is_listed_no_more_after_its_time_to_live(
     )
     try:
         await until_awaited(_lists(running_consul_agent, service, 1), "registered")
-        await anyio.sleep(3.0)
+        await anyio.sleep(4.0)
         lives_on = await _lists(running_consul_agent, service, 1)()
         child.send_signal(signal.SIGKILL)
         killed_s = time.monotonic()
@@ -338,7 +338,7 @@ async def test_process_that_is_killed_is_listed_no_more_after_its_time_to_live(
         child.communicate()
 
     assert lives_on
-    assert took_s < 2.0 + 5.0
+    assert took_s < 20.0  # and not only after the minute after which it is forgotten
 
 
 def _lists(agent: ConsulAgent, service: str, count: int) -> Callable[[], Awaitable[bool]]:

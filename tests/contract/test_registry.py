@@ -27,6 +27,8 @@ class TestMemoryRegistry(ServiceRegistryContract):
 @pytest.mark.real_time
 @pytest.mark.slow
 class TestFileRegistry(ServiceRegistryContract):
+    ttl_s = 2.0
+
     @pytest.fixture(autouse=True)
     def _fresh(self, tmp_path: Path) -> None:
         self.folder = tmp_path / "registry"
@@ -38,6 +40,8 @@ class TestFileRegistry(ServiceRegistryContract):
 @pytest.mark.real_time
 @pytest.mark.slow
 class TestConsulRegistry(ServiceRegistryContract):
+    ttl_s = 2.0
+
     @pytest.fixture(autouse=True)
     def _agent(self, running_consul_agent: ConsulAgent) -> None:
         self.address = running_consul_agent.address
