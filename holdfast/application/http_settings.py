@@ -56,8 +56,8 @@ class HttpBackendSettings(Section):
         api_key_file: the file that it stands in, with no right for anybody but its owner; read when the service is
             opened. Default none.
         always_streams: have answers streamed also where they are wanted whole, because some servers, llama-server among
-            them, notice only then that their caller has left, and free its place; default yes. What cannot stream
-            answers whole nonetheless.
+            them, notice only then at once that their caller has left, and free its place; default yes. What cannot
+            stream answers whole nonetheless.
         http: what one exchange with the server may take.
         guard: what stands around it; None, the default, for the common one.
     """

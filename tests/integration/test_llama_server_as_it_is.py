@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,12 +20,12 @@ LONG = {"type": "object", "properties": {"a": {"type": "array", "minItems": 50, 
 
 
 @contextmanager
-def asked(server: LlamaServer, *, streams: bool) -> Iterator[None]:
-    """Ask for the long answer, give the block when it is worked on, and leave with the block."""
+def streamed_by(server: LlamaServer) -> Iterator[None]:
+    """Ask for the long answer as a stream, give the block when it is worked on, and leave with the block."""
     wait_until(lambda: server.busy_slots() == 0, "no place is taken")
     format_ = {"type": "json_schema", "json_schema": {"name": "answer", "schema": LONG}}
     question = {"messages": [{"role": "user", "content": "sing"}], "max_tokens": 4000, "response_format": format_}
-    body = json.dumps(question | {"stream": streams}).encode()
+    body = json.dumps(question | {"stream": True}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head + body)
@@ -35,16 +34,7 @@ def asked(server: LlamaServer, *, streams: bool) -> Iterator[None]:
 
 
 def test_caller_who_leaves_in_mid_stream_frees_the_place_at_once(llama_server: LlamaServer) -> None:
-    with asked(llama_server, streams=True):
+    with streamed_by(llama_server):
         pass
 
     wait_until(lambda: llama_server.busy_slots() == 0, "the place is free", within_s=1.0)
-
-
-def test_caller_who_leaves_a_whole_answer_frees_no_place_within_a_second(llama_server: LlamaServer) -> None:
-    with asked(llama_server, streams=False):
-        pass
-    time.sleep(1.0)
-
-    assert llama_server.busy_slots() == 1
-    wait_until(lambda: llama_server.busy_slots() == 0, "the answer is complete")

@@ -38,7 +38,7 @@ class HttpBackend:
         dialect: how it is asked.
         api_key: proves who asks; None sends none.
         always_streams: have answers streamed also where nobody reads them while they come. Some servers, llama-server
-            among them, notice only then that their caller has left; adr/0038 has the price.
+            among them, notice only then at once that their caller has left; adr/0038 has the price.
     """
 
     def __init__(
