@@ -166,6 +166,9 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             stack.enter_context(await _with_parameters(container, parameters))
         parts = _Parts(container, without_parameters)
         settings, clock, events = parts.settings, parts.clock, parts.events
+        if settings.log_events and not without_parameters.log_events:  # sinks of one's own are beside those without it
+            events.remove(container.log_sink())
+            events.add(container.log_sink())
         stack.enter_context(container.log())
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
@@ -285,9 +288,10 @@ class _Parts:
         self.shared_sessions: SessionStore | None = None
         self._sharing: dict[str, SharedBreaker] = {}
         check_consistency(self.settings, backends=self._backends)
-        common = self.settings.guard
-        if any(isinstance(backend, Model) and backend.guard is common for backend in self._backends.values()):
-            check_time_to_load(common, self.settings.models, path="guard")
+        commons = (self.settings.guard, without_parameters.guard)
+        models = (backend for backend in self._backends.values() if isinstance(backend, Model))
+        if any(model.guard is common for model in models for common in commons):
+            check_time_to_load(self.settings.guard, self.settings.models, path="guard")
         for name, backend in self._backends.items():
             require(
                 not isinstance(backend, Discovered) or self._registry is not None,

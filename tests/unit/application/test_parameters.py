@@ -16,7 +16,7 @@ from holdfast.application.container import Container
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.parameter_settings import TomlParameterSettings
 from holdfast.application.settings import GuardSettings, Settings
-from holdfast.application.wiring import open_container
+from holdfast.application.wiring import make_container, open_container
 from holdfast.domain.blocking_query import QueryConfig
 from holdfast.domain.rate_limit_config import RateLimitConfig
 from holdfast.ports.errors import (
@@ -41,6 +41,8 @@ from holdfast.ports.events import (
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.statistics import BreakerState, ParameterStatistics
 from holdfast.testing import sweep_cancellation
+from tests.fakes.events import Listener
+from tests.fakes.model import FakeLoader
 from tests.fakes.service import Answering, Shelf, ask, ask_anew, assert_nothing_is_held, opened, told, unavailable
 
 pytestmark = pytest.mark.anyio
@@ -327,6 +329,29 @@ async def test_events_are_logged_from_when_that_is_said_until_it_is_taken_back(
 
     assert lines >= 2
     assert len(caplog.records) == told_of_the_end
+
+
+async def test_events_are_logged_from_the_start_beside_a_sink_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "holdfast.events")
+    own = Listener()
+    container = make_container(Settings(), backends={"a": Answering()}, event_sinks=[own])
+    container.parameter_store.override(providers.Object(MemoryParameters({"log_events": "true"})))
+
+    async with open_container(container) as service:
+        await service.submit(ask_anew())
+
+    names = [record.getMessage().split()[0] for record in caplog.records]
+    assert names.count("request_answered") == 1
+    assert [event.name for event in own.heard].count("request_answered") == 1
+
+
+async def test_model_of_ones_own_is_held_to_the_time_that_parameters_leave_it() -> None:
+    container = make_container(Settings(), models={"m": FakeLoader("m")})
+    container.parameter_store.override(providers.Object(MemoryParameters({"guard": {"attempt_timeout_s": "1"}})))
+
+    with pytest.raises(ConfigurationError, match=r"^guard\.attempt_timeout_s: 1 s end an attempt before"):
+        async with open_container(container):
+            pytest.fail("it was opened")
 
 
 async def test_store_that_is_away_leaves_the_last_settings_in_force_with_one_event() -> None:
