@@ -109,8 +109,8 @@ class StandInLlama:
     def _compute(self, number: int) -> None:
         if self._module.fault is not None and number == 1:
             raise self._module.fault
-        until = time.monotonic() + self._module.pause_s
-        while time.monotonic() < until:
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + self._module.pause_s:  # which a test may end
             if self.is_unwanted():
                 raise RuntimeError(_ABORTED)
             time.sleep(0.001)

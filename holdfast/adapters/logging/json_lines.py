@@ -61,6 +61,8 @@ def _finite(value: object) -> object:
 def json_log(stream: TextIO, *, level: int, logger_name: str = "holdfast") -> Generator[None]:
     """Write what the logger and those below it log to `stream`, as JSON, for the length of a ``with`` block.
 
+    For one block at a time: each leaves the logger's level as it found it.
+
     Args:
         stream: such as standard error. Writing to it may block; where that matters, put a
             `logging.handlers.QueueHandler` in front of a handler of your own instead.

@@ -59,7 +59,7 @@ _INPUT_TOKENS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_re
 def find_program(cli_path: Path | None) -> str | None:
     """Return the agent's program: the one given, the one that the SDK brings, or the one on PATH; None for none."""
     if cli_path is not None:
-        return shutil.which(cli_path)
+        return shutil.which(cli_path.absolute())  # it is started in another folder
     bundled = Path(claude_agent_sdk.__file__).with_name("_bundled") / "claude"
     return shutil.which(bundled) or shutil.which("claude")
 

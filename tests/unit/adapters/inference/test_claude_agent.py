@@ -447,6 +447,15 @@ async def test_agent_that_is_not_there_is_unavailable_until_it_is(tmp_path: Path
     assert (await backend.complete(PROMPT)).text == "Because."
 
 
+async def test_agent_named_from_where_we_are_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    completion = await ClaudeAgentBackend("claude", ClaudeAgentOptions(cli_path=Path("claude"))).complete(PROMPT)
+
+    assert completion.text == "Because."
+
+
 async def test_agent_on_no_path_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.adapters.inference.claude_agent.exchange.shutil.which", lambda _: None)
 
