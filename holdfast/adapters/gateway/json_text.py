@@ -35,7 +35,7 @@ def parse_json(text: bytes) -> object:
         {'n': [1]}
     """
     try:
-        document: object = json.loads(text.decode(), parse_constant=_refuse_constant)
+        document: object = _DECODER.decode(text.decode())
     except RecursionError:
         raise _too_deep() from None
     level = _items(document)
@@ -64,12 +64,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ESCAPING_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode_json(document: JsonObject) -> bytes:
     """Return `document` as UTF-8, on one line."""
     try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(document).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which models do send, has no UTF-8 but an escape
-        return json.dumps(document, separators=(",", ":")).encode()
+        return _ESCAPING_ENCODER.encode(document).encode()
 
 
 def json_response(document: JsonObject, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
