@@ -31,10 +31,7 @@ ALLOWED = {
 }
 """Packages for each layer; an adapter may also use those of its extra."""
 
-FOLDERS = {"claude": "claude_agent", "llama": "llama_cpp"}
-"""The adapter of each extra that is not called like its folder."""
-
-EXTRAS_OF_FOLDERS = {"http": "openai"}
+EXTRAS_OF_FOLDERS = {"claude_agent": "claude", "http": "openai", "llama_cpp": "llama"}
 """Folders of adapters whose extra carries another name."""
 
 OUTSIDE_WORLD = {
@@ -58,10 +55,10 @@ def _outside_imports(graph: grimp.ImportGraph, module: str) -> set[str]:
 
 
 def _packages_of_extras(project: dict[str, Any]) -> dict[str, set[str]]:
-    """Return the importable packages that each extra brings, by the folder of its adapter."""
+    """Return the importable packages that each extra brings."""
     installed = packages_distributions()
     return {
-        FOLDERS.get(extra, extra): {
+        extra: {
             package
             for package, distributions in installed.items()
             if {canonicalize_name(Requirement(line).name) for line in lines}
@@ -202,25 +199,25 @@ except (ImportError, SystemExit) as error:
 STATEMENTS = {
     "claude_agent": "import holdfast.adapters.inference.claude_agent.exchange",
     "cli": "from holdfast.__main__ import main; main()",
+    "http": "import holdfast.adapters.inference.http.aiohttp_transport",
     "llama_cpp": "from holdfast.adapters.inference.llama_cpp import require_llama_cpp; require_llama_cpp()",
+    "openai": "import holdfast.adapters.inference.http.aiohttp_transport",
 }
 """What needs the driver, where it is not the import: the program is started, and models are loaded late."""
 
 
 def test_adapter_without_its_extra_says_which_one_to_install(root: Path, project: dict[str, Any]) -> None:
     packages = _packages_of_extras(project)
-    extras = {FOLDERS.get(extra, extra): extra for extra in project["project"]["optional-dependencies"]}
     adapters = {
         path.name: ".".join(path.relative_to(root).parts)
         for path in (root / "holdfast" / "adapters").rglob("*")
-        if path.name in extras
+        if EXTRAS_OF_FOLDERS.get(path.name, path.name) in packages
     }
-    silent = [
-        name
-        for name, module in sorted(adapters.items())
-        if f"holdfast[{extras[name]}]"
-        not in _run(_WITHOUT.format(refused=packages[name], statement=STATEMENTS.get(name, f"import {module}"))).stdout
-    ]
+    silent: list[str] = []
+    for name, module in sorted(adapters.items()):
+        extra, statement = EXTRAS_OF_FOLDERS.get(name, name), STATEMENTS.get(name, f"import {module}")
+        if f"holdfast[{extra}]" not in _run(_WITHOUT.format(refused=packages[extra], statement=statement)).stdout:
+            silent.append(name)
 
     assert adapters
     assert silent == []
@@ -232,4 +229,4 @@ def test_extras_are_those_of_adapters_and_all_of_them(root: Path, project: dict[
     [everything] = extras.pop("all")
 
     assert Requirement(everything).extras == set(extras) - set(UNLOCKED)
-    assert {FOLDERS.get(extra, extra) for extra in extras} - {"testing"} <= folders
+    assert set(extras) - {"testing"} <= {EXTRAS_OF_FOLDERS.get(folder, folder) for folder in folders}

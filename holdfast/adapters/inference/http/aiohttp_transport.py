@@ -7,12 +7,9 @@ Not responsible for: trio, which aiohttp does not run on: see `holdfast.adapters
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Final
-
-import aiohttp
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -21,11 +18,18 @@ from holdfast.adapters.inference.http.transport import (
     MalformedAnswerError,
     SlowConnectError,
     Transport,
+    TransportError,
     UnreachableError,
 )
 
+try:
+    import aiohttp
+except ImportError as error:
+    raise ImportError("this driver needs aiohttp: pip install 'holdfast[openai]'", name="aiohttp") from error
+
 __all__ = ["AiohttpTransport"]
 
+_RAISED: Final = (aiohttp.ClientError, OSError)
 _READ_BYTES: Final = 64 * 1024
 """What is read ahead of a reader who does not keep up; aiohttp's own default."""
 
@@ -53,10 +57,12 @@ class AiohttpTransport:
         else:
             session = self._fresh
         seen = SimpleNamespace(reused=False)
-        with _translated(seen):
+        try:
             response = await session.post(
                 self._base_url + path, data=body, headers=headers, allow_redirects=False, trace_request_ctx=seen
             )
+        except _RAISED as error:
+            raise _told(error, is_reused=bool(seen.reused)) from error
         return _AiohttpIncoming(response)
 
     async def aclose(self) -> None:
@@ -93,14 +99,21 @@ class _AiohttpIncoming:
         self._response = response
         self.status = response.status
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body was read."""
+        return self._response.content.at_eof()
+
     def header(self, name: str) -> str | None:
         """Return the first header of that name."""
         return self._response.headers.get(name)
 
     async def read(self) -> bytes:
         """Return the next part of the body."""
-        with _translated(None):
+        try:
             return await self._response.content.readany()
+        except _RAISED as error:
+            raise _told(error, is_reused=False) from error
 
     async def aclose(self) -> None:
         """Keep or close the connection; at its end, aiohttp has kept it already."""
@@ -111,20 +124,17 @@ async def _note_reuse(_: aiohttp.ClientSession, seen: SimpleNamespace, __: objec
     seen.trace_request_ctx.reused = True
 
 
-@contextlib.contextmanager
-def _translated(seen: SimpleNamespace | None) -> Generator[None]:
-    """Say in our own errors what aiohttp raises; `seen` is None once an answer has begun."""
-    try:
-        yield
-    except aiohttp.ServerTimeoutError as error:
-        raise SlowConnectError("no connection in time") from error
-    except aiohttp.ClientConnectorError as error:
-        raise UnreachableError(f"no connection: {error.os_error.strerror or type(error).__name__}") from error
-    except aiohttp.ClientResponseError as error:
-        raise MalformedAnswerError("what came is no HTTP") from error
-    except (aiohttp.ClientError, OSError) as error:
-        is_stale = seen is not None and bool(seen.reused)
-        raise BrokenConnectionError("the connection broke", is_stale=is_stale) from error
+def _told(error: Exception, *, is_reused: bool) -> TransportError:
+    """Return what `error` is called here."""
+    match error:
+        case aiohttp.ServerTimeoutError():
+            return SlowConnectError("no connection in time")
+        case aiohttp.ClientConnectorError():
+            return UnreachableError(f"no connection: {error.os_error.strerror or type(error).__name__}")
+        case aiohttp.ClientResponseError():
+            return MalformedAnswerError("what came is no HTTP")
+        case _:
+            return BrokenConnectionError("the connection broke", is_stale=is_reused)
 
 
 _: type[Transport] = AiohttpTransport

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -113,13 +113,15 @@ class HttpClient:
                 self.config.first_byte_timeout_s,
             )
 
-        with _translated(self.name, self.config):
+        try:
             try:
                 return await send()
             except BrokenConnectionError as error:
                 if not error.is_stale or not idempotent:
                     raise
             return await send(fresh=True)
+        except TransportError as error:
+            raise _told(error, self.name, self.config) from error
 
     async def _failure(self, exchange: Exchange) -> BackendError:
         try:
@@ -163,9 +165,13 @@ class Exchange:
             BackendUnavailableError: the connection broke.
             BackendProtocolError: the body is not in the form that its head says.
         """
+        if self.incoming.has_ended:
+            return b""
         config = self._patience.config
-        with _translated(self._backend, config):
+        try:
             return await self._patience.wait(self.incoming.read, "idle", config.idle_timeout_s)
+        except TransportError as error:
+            raise _told(error, self._backend, config) from error
 
     async def read_all(self, *, max_bytes: int) -> bytes:
         """Return the whole body.
@@ -188,8 +194,9 @@ class Exchange:
 
     async def linger(self) -> None:
         """Wait a moment for the end of the body, behind which nothing is of interest."""
-        with anyio.move_on_after(_LINGER_S), contextlib.suppress(TransportError):
-            await self.incoming.read()
+        if not self.incoming.has_ended:
+            with anyio.move_on_after(_LINGER_S), contextlib.suppress(TransportError):
+                await self.incoming.read()
 
 
 class _Patience:
@@ -207,7 +214,7 @@ class _Patience:
         begun_s = anyio.current_time()
         if self._left_s < timeout_s:
             phase, timeout_s = "total", self.config.total_timeout_s
-        with anyio.move_on_after(min(timeout_s, self._left_s)):
+        with anyio.CancelScope(deadline=begun_s + min(timeout_s, self._left_s)):
             try:
                 return await work()
             finally:
@@ -215,14 +222,12 @@ class _Patience:
         raise BackendTimeoutError(backend=self._backend, phase=phase, timeout_s=timeout_s)
 
 
-@contextlib.contextmanager
-def _translated(backend: str, config: HttpConfig) -> Generator[None]:
-    """Say in the port's errors what a transport raises."""
-    try:
-        yield
-    except SlowConnectError as error:
-        raise BackendTimeoutError(backend=backend, phase="connect", timeout_s=config.connect_timeout_s) from error
-    except MalformedAnswerError as error:
-        raise BackendProtocolError(str(error), backend=backend) from error
-    except TransportError as error:
-        raise BackendUnavailableError(str(error), backend=backend) from error
+def _told(error: TransportError, backend: str, config: HttpConfig) -> BackendError:
+    """Return what the port calls `error`."""
+    match error:
+        case SlowConnectError():
+            return BackendTimeoutError(backend=backend, phase="connect", timeout_s=config.connect_timeout_s)
+        case MalformedAnswerError():
+            return BackendProtocolError(str(error), backend=backend)
+        case _:
+            return BackendUnavailableError(str(error), backend=backend)

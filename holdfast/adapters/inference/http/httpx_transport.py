@@ -13,7 +13,6 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import anyio
-import httpx2
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -24,6 +23,11 @@ from holdfast.adapters.inference.http.transport import (
     Transport,
     UnreachableError,
 )
+
+try:
+    import httpx2
+except ImportError as error:
+    raise ImportError("this driver needs httpx2: pip install 'holdfast[openai]'", name="httpx2") from error
 
 __all__ = ["HttpxTransport"]
 
@@ -102,12 +106,13 @@ class _Seen:
 class _HttpxIncoming:
     """An answer that httpx2 reads."""
 
-    __slots__ = ("_parts", "_response", "status")
+    __slots__ = ("_parts", "_response", "has_ended", "status")
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self._parts: AsyncIterator[bytes] = response.aiter_raw()
         self.status = response.status_code
+        self.has_ended = False
 
     def header(self, name: str) -> str | None:
         """Return the first header of that name."""
@@ -119,6 +124,7 @@ class _HttpxIncoming:
             async for part in self._parts:
                 if part:
                     return part
+        self.has_ended = True
         return b""
 
     async def aclose(self) -> None:

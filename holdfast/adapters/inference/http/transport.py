@@ -64,6 +64,11 @@ class Incoming(Protocol):
         """The status code."""
         ...
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body was read, as far as that is known without waiting."""
+        ...
+
     def header(self, name: str) -> str | None:
         """Return the first header of that name, whatever its case."""
         ...

@@ -44,6 +44,7 @@ class Answer:
         self._parts = list(parts)
         self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.is_closed = False
+        self.has_ended = False
 
     def header(self, name: str) -> str | None:
         return self._headers.get(name.lower())
