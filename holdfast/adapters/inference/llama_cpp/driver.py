@@ -9,6 +9,7 @@ Source: llama-cpp-python 0.3.36. It is built from source, for one kind of machin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,14 +48,17 @@ def require_llama_cpp() -> None:
     Raises:
         ImportError: it is not.
     """
-    try:
-        found = find_spec(_DRIVER)
-    except ValueError:  # loaded, but by no importer
-        return
-    if found is None:
+    if sys.modules.get(_DRIVER) is None and not _is_installed():
         raise ImportError(
             "holdfast.adapters.inference.llama_cpp needs llama-cpp-python: pip install 'holdfast[llama]'", name=_DRIVER
         )
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec(_DRIVER) is not None
+    except (ImportError, ValueError):  # kept out by an import hook, or by None in place of the module
+        return False
 
 
 def open_llama(
