@@ -1,4 +1,4 @@
-"""Files on the local disk, replaced as a whole."""
+"""Files on the local disk: replaced as a whole, or read as secrets."""
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
 from holdfast.adapters.files.parameters import FileParameters
