@@ -14,7 +14,7 @@ from holdfast.adapters.memory.breakers import MemoryBreakers
 from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.shared_breaker import SharedBreaker, SharedBreakerConfig
-from holdfast.domain.store_link import StoreLink
+from holdfast.domain.store_link import StoreLink, StoreLinkConfig
 from holdfast.ports.breaker_store import BreakerStore, BreakerView, Opening, ProbeResult, ProbeTerms
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import BreakerOpenError
@@ -127,6 +127,7 @@ async def open_processes(
     sharing: SharedBreakerConfig = SharedBreakerConfig(),  # noqa: B008 - frozen
     clocks: Callable[[int], Clock] = lambda _: VirtualClock(),
     uniform: float = 1.0,
+    following: StoreLinkConfig = StoreLinkConfig(),  # noqa: B008 - as above
 ) -> AsyncGenerator[list[PeerProcess]]:
     """Open so many processes that guard calls to one peer; without jitter, an opening lasts exactly 5, 10, 20 … s."""
     place = place or BreakerPlace()
@@ -135,7 +136,7 @@ async def open_processes(
         for number in range(count):
             clock, told, side = clocks(number), Listener(), place.side()
             breaker = CircuitBreaker("peer", config, clock=clock, random=lambda: uniform, events=told)
-            link = StoreLink(side, clock=clock, random=lambda: 0.5, events=told)
+            link = StoreLink(side, following, clock=clock, random=lambda: 0.5, events=told)
             store: BreakerStore = side
             shared = SharedBreaker(
                 breaker, sharing, store=store, link=link, make_token=lambda: f"process{next(_numbers)}"
