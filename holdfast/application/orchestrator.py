@@ -31,6 +31,7 @@ from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.registration import Registration
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.shared_answers import SharedAnswers
+from holdfast.domain.shared_budgets import SharedBudgets
 from holdfast.domain.shared_rates import SharedRates
 from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_outlet import Outlet
@@ -85,6 +86,7 @@ class Orchestrator:
         shared: the store that several processes share, for `health`; None where there is none.
         answers: shares answers with other processes; None with nobody.
         rates: shares rate limits with them, for `health`; None with nobody.
+        budgets: shares retry budgets with them, for `health`; None with nobody.
         events: the hub that all of them tell.
         clock: monotonic time.
     """
@@ -109,6 +111,7 @@ class Orchestrator:
         shared: StoreLink | None,
         answers: SharedAnswers | None,
         rates: SharedRates | None,
+        budgets: SharedBudgets | None,
         events: EventHub,
         clock: Clock,
     ) -> None:
@@ -129,6 +132,7 @@ class Orchestrator:
         self._shared = shared
         self._answers = answers
         self._rates = rates
+        self._budgets = budgets
         self._events = events
         self._clock = clock
         self._opened_at_s = clock.monotonic_s()
@@ -232,6 +236,7 @@ class Orchestrator:
             shared=None if self._shared is None else self._shared.statistics(),
             shared_answers=None if self._answers is None else self._answers.statistics(),
             shared_rates=None if self._rates is None else self._rates.statistics(),
+            shared_budgets=None if self._budgets is None else self._budgets.statistics(),
             events=self._events.statistics(),
         )
 

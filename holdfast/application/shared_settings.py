@@ -69,7 +69,8 @@ class RedisSettings(_SharedSettings):
         command_timeout_s: seconds that an answer may take before the connection is given up; default 1, unmeasured.
             Requests give up earlier: see the time limits of what is shared.
         max_connections: how many questions are under way at once; default 16, unmeasured.
-        share: what is shared; default everything. Rates are the limits of backends and tenants.
+        share: what is shared; default everything. Rates are the limits of backends and tenants, budgets those of
+            retries.
     """
 
     kind: Literal["redis"]
@@ -86,10 +87,11 @@ class RedisSettings(_SharedSettings):
     connect_timeout_s: float = Field(default=1.0, gt=0)
     command_timeout_s: float = Field(default=1.0, gt=0)
     max_connections: int = Field(default=16, ge=1)
-    share: tuple[Literal["breakers", "answers", "rates", "sessions"], ...] = (
+    share: tuple[Literal["breakers", "answers", "rates", "budgets", "sessions"], ...] = (
         "breakers",
         "answers",
         "rates",
+        "budgets",
         "sessions",
     )
 

@@ -29,6 +29,7 @@ from holdfast.domain.shared_breaker import SharedBreakerConfig
 from holdfast.domain.store_link import StoreLinkConfig
 from holdfast.ports.answer_store import AnswerStore
 from holdfast.ports.breaker_store import BreakerStore
+from holdfast.ports.budget_store import BudgetStore
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.rate_store import RateStore
@@ -53,6 +54,7 @@ class SharedStores:
         answers: where answers meet those who wait for them in other processes; None for each process its own.
         answer_sharing: how those are shared.
         rates: where rate limits are settled; None for each process its own.
+        budgets: where retry budgets are kept; None for each process its own.
         sessions: where conversations are kept; None for where ``sessions`` says.
     """
 
@@ -63,6 +65,7 @@ class SharedStores:
     answers: AnswerStore | None = None
     answer_sharing: SharedAnswersConfig = field(default_factory=SharedAnswersConfig)
     rates: RateStore | None = None
+    budgets: BudgetStore | None = None
     sessions: SessionStore | None = None
 
 
@@ -85,6 +88,7 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
                 from holdfast.adapters.redis import (  # noqa: PLC0415 - loaded when it is chosen
                     RedisAnswers,
                     RedisBreakers,
+                    RedisBudgets,
                     RedisRates,
                     RedisSessions,
                 )
@@ -97,6 +101,7 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
                     answers=RedisAnswers(store) if "answers" in settings.share else None,
                     answer_sharing=settings.answers,
                     rates=RedisRates(store) if "rates" in settings.share else None,
+                    budgets=RedisBudgets(store) if "budgets" in settings.share else None,
                     sessions=RedisSessions(store) if "sessions" in settings.share else None,
                 )
         case SqliteSharedSettings():

@@ -60,6 +60,7 @@ from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
 from holdfast.domain.shared_answers import SharedAnswers
 from holdfast.domain.shared_breaker import SharedBreaker
+from holdfast.domain.shared_budgets import SharedBudgets
 from holdfast.domain.shared_rates import SharedRates
 from holdfast.domain.slotted_backend import SlottedBackend
 from holdfast.domain.store_link import StoreLink
@@ -239,6 +240,7 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             shared=shared,
             answers=answers,
             rates=parts.shared_rates,
+            budgets=parts.shared_budgets,
             events=events,
             clock=clock,
         )
@@ -285,6 +287,7 @@ class _Parts:
         self._stores: SharedStores | None = None
         self._link: StoreLink | None = None
         self.shared_rates: SharedRates | None = None
+        self.shared_budgets: SharedBudgets | None = None
         self.shared_sessions: SessionStore | None = None
         self._sharing: dict[str, SharedBreaker] = {}
         check_consistency(self.settings, backends=self._backends)
@@ -392,6 +395,14 @@ class _Parts:
                 make_token=partial(secrets.token_hex, 8),
                 clock=self.clock,
             )
+        if self._stores.budgets is not None:
+            self.shared_budgets = SharedBudgets(
+                self._stores.budgets,
+                link=self._link,
+                refresh_s=self._stores.link.refresh_s,
+                make_token=partial(secrets.token_hex, 8),
+                clock=self.clock,
+            )
         return self._link
 
     async def open_answers(self, stack: AsyncExitStack, instance: str) -> SharedAnswers | None:
@@ -482,6 +493,8 @@ class _Parts:
     ) -> Route:
         clock, events = self.clock, self.events
         budget = RetryBudget(guard.retry_budget, clock=clock)
+        if self.shared_budgets is not None:
+            self.shared_budgets.share(name, budget)
         return Route(
             retry=Retry(
                 self._container.retry_strategy(name, guard),

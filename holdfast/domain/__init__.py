@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from holdfast.domain.required_fields import RequiredFields
     from holdfast.domain.result_window import Cached
     from holdfast.domain.retry import Retry
-    from holdfast.domain.retry_budget import RetryBudget, RetryBudgetConfig, RetryPermit
+    from holdfast.domain.retry_budget import EarnedTokens, RetryBudget, RetryBudgetConfig, RetryPermit
     from holdfast.domain.retry_policy import Jitter, RetryPolicy
     from holdfast.domain.rotation import ROTATION_CHARS, Rotation, apply_rotation, rotate
     from holdfast.domain.route_choice import RouteChoice, RoutingConfig, RoutingStrategy
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from holdfast.domain.session_keeper import SessionKeeper
     from holdfast.domain.shared_answers import SharedAnswers, SharedAnswersConfig
     from holdfast.domain.shared_breaker import SharedBreaker, SharedBreakerConfig
+    from holdfast.domain.shared_budgets import SharedBudgets
     from holdfast.domain.shared_rates import SharedRate, SharedRates
     from holdfast.domain.signature_text import SIGNATURE_CHARS, read_signature, write_signature
     from holdfast.domain.signed_fields import Purpose
@@ -124,6 +125,7 @@ __all__ = [
     "Direction",
     "Discovery",
     "DiscoveryConfig",
+    "EarnedTokens",
     "Envelope",
     "EnvelopeGate",
     "Err",
@@ -194,6 +196,7 @@ __all__ = [
     "SharedAnswersConfig",
     "SharedBreaker",
     "SharedBreakerConfig",
+    "SharedBudgets",
     "SharedRate",
     "SharedRates",
     "SharedStreams",
@@ -284,7 +287,7 @@ _MODULES: Final = {
     "holdfast.domain.required_fields": ("RequiredFields",),
     "holdfast.domain.result_window": ("Cached",),
     "holdfast.domain.retry": ("Retry",),
-    "holdfast.domain.retry_budget": ("RetryBudget", "RetryBudgetConfig", "RetryPermit"),
+    "holdfast.domain.retry_budget": ("EarnedTokens", "RetryBudget", "RetryBudgetConfig", "RetryPermit"),
     "holdfast.domain.retry_policy": ("Jitter", "RetryPolicy"),
     "holdfast.domain.rotation": ("ROTATION_CHARS", "Rotation", "apply_rotation", "rotate"),
     "holdfast.domain.route_choice": ("RouteChoice", "RoutingConfig", "RoutingStrategy"),
@@ -294,6 +297,7 @@ _MODULES: Final = {
         "SharedBreaker",
         "SharedBreakerConfig",
     ),
+    "holdfast.domain.shared_budgets": ("SharedBudgets",),
     "holdfast.domain.shared_rates": (
         "SharedRate",
         "SharedRates",

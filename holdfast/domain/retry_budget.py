@@ -2,9 +2,10 @@
 
 Responsibility: say whether a retry may be made, from what its backend is asked in all.
 Guarantees: the tokens spent in a window are at most `token_ratio` of the requests that ended their first attempt in it,
-    or `min_retries`; until something succeeds, they are at most `token_ratio` of all requests and `min_retries` more,
-    however long that takes; when a retry begins, those in flight are at most `in_flight_ratio` of all attempts in
-    flight, or `min_retries`; a permit settles once; nothing waits; a clock that goes back frees nothing.
+    or `min_retries`, over all processes where the budget is shared; until something succeeds, they are at most
+    `token_ratio` of all requests and `min_retries` more, however long that takes; when a retry begins, those in flight
+    are at most `in_flight_ratio` of all attempts in flight, or `min_retries`; a permit settles once; nothing waits; a
+    clock that goes back frees nothing.
 Not responsible for: whether a retry can help, and when it is due (`holdfast.ports.retry.RetryStrategy`), and the loop
     around both (`holdfast.domain.retry`).
 
@@ -38,11 +39,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.domain.validation import require_at_least, require_positive, require_ratio
+from holdfast.ports.budget_store import BudgetPart
 from holdfast.ports.clock import Clock
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import RetryBudgetStatistics
 
-__all__ = ["RetryBudget", "RetryBudgetConfig", "RetryPermit"]
+__all__ = ["EarnedTokens", "RetryBudget", "RetryBudgetConfig", "RetryPermit"]
 
 _BUCKETS: Final = 10  # as many as Finagle's; the window is exact to a tenth of its length
 
@@ -77,6 +79,25 @@ class RetryBudgetConfig:
         require_at_least("retry_budget.min_retries", self.min_retries, 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarnedTokens:
+    """What one process knows of a budget, to be told to others.
+
+    Args:
+        ratio: tokens that a request earns.
+        requests: that earned, in the window.
+        spent: tokens, in the window.
+        requests_ever: that earned since the budget was made.
+        spent_ever: tokens, likewise.
+    """
+
+    ratio: float
+    requests: int
+    spent: int
+    requests_ever: int
+    spent_ever: int
+
+
 class RetryBudget:
     """Bounds the retries of all callers of one backend. For one event loop.
 
@@ -98,7 +119,7 @@ class RetryBudget:
         0
     """
 
-    __slots__ = ("_account",)
+    __slots__ = ("__weakref__", "_account")
 
     def __init__(self, config: RetryBudgetConfig = RetryBudgetConfig(), *, clock: Clock) -> None:
         self._account = _Account(config, clock)
@@ -121,6 +142,20 @@ class RetryBudget:
             return None
         account.waiting += 1
         return RetryPermit(account, token)
+
+    def earned(self) -> EarnedTokens:
+        """Return what others who share this budget have to know."""
+        return self._account.tokens.earned()
+
+    def adopt(self, part: BudgetPart, told: EarnedTokens, *, until_s: float) -> None:
+        """Go by this part of what all processes have left, and by what is earned and spent here from now on.
+
+        Args:
+            part: what the store gave for what it was told.
+            told: that.
+            until_s: when this process goes by its own numbers again, if it hears nothing more.
+        """
+        self._account.tokens.adopt(part, told, until_s=until_s)
 
     def statistics(self) -> RetryBudgetStatistics:
         """Return what is in flight, what is left, and what became of every retry that was asked for."""
@@ -240,13 +275,32 @@ class _Token:
     reserved: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    part: BudgetPart
+    told: EarnedTokens
+    until_s: float
+
+
 class _TokenWindow:
     """What the last `window_s` seconds earned and spent, and the reserve; the oldest part is forgotten as a whole.
 
     Earned and spent are forgotten together, or what a request earned could be spent twice.
     """
 
-    __slots__ = ("_bucket_s", "_buckets", "_min_retries", "_newest", "_newest_ends_s", "_now_s", "_ratio", "_reserve")
+    __slots__ = (
+        "_bucket_s",
+        "_buckets",
+        "_min_retries",
+        "_newest",
+        "_newest_ends_s",
+        "_now_s",
+        "_part",
+        "_ratio",
+        "_requests_ever",
+        "_reserve",
+        "_spent_ever",
+    )
 
     def __init__(self, config: RetryBudgetConfig, clock: Clock) -> None:
         self._ratio = config.token_ratio
@@ -256,11 +310,27 @@ class _TokenWindow:
         self._buckets: deque[_Bucket] = deque()
         self._newest = _Bucket(-math.inf)
         self._newest_ends_s = -math.inf
+        self._requests_ever = self._spent_ever = 0
+        self._part: _Part | None = None
+
+    def earned(self) -> EarnedTokens:
+        self._slide()
+        return EarnedTokens(
+            ratio=self._ratio,
+            requests=sum(bucket.requests for bucket in self._buckets),
+            spent=sum(bucket.spent for bucket in self._buckets),
+            requests_ever=self._requests_ever,
+            spent_ever=self._spent_ever,
+        )
+
+    def adopt(self, part: BudgetPart, told: EarnedTokens, *, until_s: float) -> None:
+        self._part = _Part(part=part, told=told, until_s=until_s)
 
     def earn(self, *, succeeded: bool) -> None:
         if (now_s := self._now_s()) >= self._newest_ends_s:
             self._slide_to(now_s)
         self._newest.requests += 1
+        self._requests_ever += 1
         if succeeded:
             self._reserve = self._min_retries
 
@@ -269,13 +339,20 @@ class _TokenWindow:
 
     def left(self) -> tuple[int, int]:
         """Return how many tokens may be spent of those earned, and then of the reserve."""
-        if (now_s := self._now_s()) >= self._newest_ends_s:
-            self._slide_to(now_s)
+        now_s = self._slide()
         # Added up here rather than kept: this is asked about failures only, and there are few parts.
         earned = int(self._ratio * sum(bucket.requests for bucket in self._buckets))
         spent = sum(bucket.spent for bucket in self._buckets)
-        below_minimum = max(0, self._min_retries - max(earned, spent))
-        return max(0, earned - spent), min(self._reserve, below_minimum)
+        reserve = self._reserve
+        unspent = earned - spent
+        if self._part is not None and now_s <= self._part.until_s:
+            part, told = self._part.part, self._part.told
+            since = self._ratio * (self._requests_ever - told.requests_ever)
+            unspent = int(part.tokens + since) - (self._spent_ever - told.spent_ever)
+            # Of the reserve an equal part is this process's own, and one at least.
+            reserve -= self._min_retries - math.ceil(self._min_retries / part.processes)
+        below_minimum = max(0, self._min_retries - max(earned, spent, unspent))
+        return max(0, unspent), max(0, min(reserve, below_minimum))
 
     def try_spend(self) -> _Token | None:
         earned, reserved = self.left()
@@ -284,12 +361,19 @@ class _TokenWindow:
                 return None
             self._reserve -= 1
         self._newest.spent += 1
+        self._spent_ever += 1
         return _Token(self._newest, reserved=not earned)
 
     def give_back(self, token: _Token) -> None:
         token.bucket.spent -= 1
+        self._spent_ever -= 1
         if token.reserved:
             self._reserve = min(self._reserve + 1, self._min_retries)
+
+    def _slide(self) -> float:
+        if (now_s := self._now_s()) >= self._newest_ends_s:
+            self._slide_to(now_s)
+        return now_s
 
     def _slide_to(self, now_s: float) -> None:
         number = now_s // self._bucket_s

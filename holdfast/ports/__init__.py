@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from holdfast.ports.breaker_record import BreakerRecord
     from holdfast.ports.breaker_store import BreakerStore, BreakerView, Opening, ProbeResult, ProbeTerms
+    from holdfast.ports.budget_store import BudgetEntry, BudgetPart, BudgetReport, BudgetStore
     from holdfast.ports.clock import Clock
     from holdfast.ports.did import DID_LENGTH, Did
     from holdfast.ports.errors import (
@@ -253,6 +254,7 @@ if TYPE_CHECKING:
         ServiceState,
         SessionStatistics,
         SharedAnswerStatistics,
+        SharedBudgetStatistics,
         SharedRateStatistics,
         SharedStoreStatistics,
         StreamStatistics,
@@ -315,6 +317,10 @@ __all__ = [
     "BreakerStatistics",
     "BreakerStore",
     "BreakerView",
+    "BudgetEntry",
+    "BudgetPart",
+    "BudgetReport",
+    "BudgetStore",
     "BufferFullError",
     "BufferStatistics",
     "Busy",
@@ -492,6 +498,7 @@ __all__ = [
     "SharedAnswerStatistics",
     "SharedAnswerTaken",
     "SharedAnswerUnreadable",
+    "SharedBudgetStatistics",
     "SharedFailureError",
     "SharedRateStatistics",
     "SharedStore",
@@ -558,6 +565,7 @@ _MODULES: Final = {
         "ProbeResult",
         "ProbeTerms",
     ),
+    "holdfast.ports.budget_store": ("BudgetEntry", "BudgetPart", "BudgetReport", "BudgetStore"),
     "holdfast.ports.clock": ("Clock",),
     "holdfast.ports.did": ("DID_LENGTH", "Did"),
     "holdfast.ports.errors": (
@@ -617,7 +625,6 @@ _MODULES: Final = {
         "BreakerHalfOpened",
         "BreakerOpened",
         "BreakerRefused",
-        "CredentialsRefused",
         "CredentialsRefused",
         "Deduplicated",
         "DeregistrationFailed",
@@ -790,6 +797,7 @@ _MODULES: Final = {
         "RetryBudgetStatistics",
         "ServiceState",
         "SessionStatistics",
+        "SharedBudgetStatistics",
         "SharedRateStatistics",
         "SharedStoreStatistics",
         "StreamStatistics",

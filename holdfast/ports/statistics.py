@@ -41,6 +41,7 @@ __all__ = [
     "ServiceState",
     "SessionStatistics",
     "SharedAnswerStatistics",
+    "SharedBudgetStatistics",
     "SharedRateStatistics",
     "SharedStoreStatistics",
     "StreamStatistics",
@@ -543,6 +544,18 @@ class SharedRateStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedBudgetStatistics:
+    """This process shares `budgets` retry budgets; `processes` share the one told of last, as far as is known.
+
+    It has told the store of one of them `told` times.
+    """
+
+    processes: int
+    budgets: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryStatistics:
     """`asked = asking + changed + unchanged + failed + cancelled`.
 
@@ -652,6 +665,7 @@ class Health:
         shared: the store that processes share; None where there is none.
         shared_answers: how calls were answered among them; None where answers are not shared.
         shared_rates: how limits are shared among them; None where they are not.
+        shared_budgets: how retry budgets are shared among them; None where they are not.
         events: what was decided, by name.
     """
 
@@ -673,4 +687,5 @@ class Health:
     shared: SharedStoreStatistics | None
     shared_answers: SharedAnswerStatistics | None
     shared_rates: SharedRateStatistics | None
+    shared_budgets: SharedBudgetStatistics | None
     events: EventStatistics

@@ -112,3 +112,19 @@ def test_processes_that_come_after_all_have_ended_get_no_more_than_the_share_of_
 
     assert BURST / 2 <= first <= BURST
     assert both <= BURST * 1.5
+
+
+def test_four_processes_of_a_backend_that_always_fails_keep_to_one_retry_budget(
+    running: ExitStack, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    guard = {
+        "retry": {"max_attempts": 3, "base_delay_s": 0.001},
+        "breaker": {"failures_in_row": None, "min_calls": 1_000_000},
+    }
+    settings = {"shared": shared(redis_server) | {"share": ["budgets"]}, "guard": guard}
+
+    ended = swarm(running, tmp_path, settings, processes=4, fails=True, pause_s=0.005)
+
+    asked = sum(process["asked"] for process in ended.ended)
+    # The reserve is one token for each of the four, or three while a process knows of nobody yet.
+    assert asked < len(ended.calls_at_s) <= 1.2 * asked + 4 * 3

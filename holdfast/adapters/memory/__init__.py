@@ -1,6 +1,7 @@
 """Ports kept in this process's memory: for tests, and where nothing needs to outlive the process."""
 
 from holdfast.adapters.memory.answers import MemoryAnswers
+from holdfast.adapters.memory.budgets import MemoryBudgets
 from holdfast.adapters.memory.files import MemoryFiles
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.adapters.memory.journal import MemoryJournal
@@ -14,6 +15,7 @@ from holdfast.adapters.memory.trust import MemoryTrustList
 __all__ = [
     "FixedHostMemory",
     "MemoryAnswers",
+    "MemoryBudgets",
     "MemoryFiles",
     "MemoryJournal",
     "MemoryParameters",

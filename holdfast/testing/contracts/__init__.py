@@ -2,6 +2,7 @@
 
 from holdfast.testing.contracts.answer_store import AnswerStoreContract
 from holdfast.testing.contracts.breaker_store import BreakerStoreContract
+from holdfast.testing.contracts.budget_store import BudgetStoreContract
 from holdfast.testing.contracts.clock import ClockContract
 from holdfast.testing.contracts.event_sink import EventSinkContract
 from holdfast.testing.contracts.files import FileWriterContract
@@ -25,6 +26,7 @@ from holdfast.testing.contracts.trip_policy import TripPolicyContract
 __all__ = [
     "AnswerStoreContract",
     "BreakerStoreContract",
+    "BudgetStoreContract",
     "ClockContract",
     "EventSinkContract",
     "FileWriterContract",
