@@ -230,6 +230,8 @@ class SharedRate:
                 return False
             self._open[key] = part
             return True
+        if cost > self.burst:
+            return False  # whatever was asked for
         self._demand += cost
         held = self._held()
         if cost > held + self._rule.per_s * SLACK_S:
@@ -337,15 +339,15 @@ class SharedRate:
             self._stock += share
         demand = max(self._demand, self._demand_before)
         wished = max(share, 2 * demand, self._least)
-        # Less than would be of use is given back, or two processes might wait for what the other one holds.
-        stock = 0.0 if self._stock < self._least else max(0.0, min(self._stock, wished))
+        # Of less than would be of use no more than the share is kept, or two might wait for what the other one holds.
+        stock = max(0.0, min(self._stock, share if self._stock < self._least else wished))
         claim = RateClaim(
             name=self._name,
             rule=self._rule,
             spent=self._spent,
             kept=stock + self._open_total,
             wanted=wished - stock,
-            least=self._least,
+            least=max(0.0, self._least - stock),
             retires=not (demand or self._open_total or self._spent),
         )
         self._demand_before, self._demand = self._demand, 0.0

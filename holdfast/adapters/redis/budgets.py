@@ -56,6 +56,8 @@ class RedisBudgets:
 
     async def exchange(self, member: str, reports: Sequence[BudgetReport], *, lease_s: float) -> tuple[BudgetPart, ...]:
         """Note what a process tells, and return what it may do; see `BudgetStore.exchange`."""
+        if not reports:
+            return ()  # a script without a key would go to any node of a cluster
         args: list[str | bytes | int] = [member, int(lease_s * 1e6)]
         for report in reports:
             args += [repr(report.ratio), report.requests, report.spent]

@@ -155,6 +155,20 @@ def test_tokens_that_two_wait_for_are_not_kept_from_each_other_by_halves() -> No
     assert len(granted) == 1
 
 
+def test_small_calls_are_let_through_while_a_large_one_waits_for_more() -> None:
+    world = World(2, RateLimitConfig(tokens_per_minute=0.001, burst_tokens=8))
+    world.settle_down()
+    assert len(flood(world.limits[1], 3)) == 0
+    run(world.hubs[1].refresh(emptied=False))
+    assert len(flood(world.limits[1], 3)) == 2  # so that there is not enough for a large one
+    for too_large in (6, 7):
+        with pytest.raises(RateLimitedError):
+            world.limits[0].reserve(too_large)
+    run(world.hubs[0].refresh(emptied=False))
+
+    assert len(flood(world.limits[0], 1)) == 2
+
+
 def test_debt_of_one_is_paid_off_by_all() -> None:
     world = World(2, TOKENS)
     world.settle_down()
