@@ -236,6 +236,9 @@ class AnswerStoreContract(ABC):
             assert await store.claim(_claim("b", awaited=first)) == Told(token=first, outcome=b"failed")
             assert await store.claim(_claim("c", awaited=second)) == Busy(token=second, left_s=1.0)
             assert await store.claim(_claim("d")) == Busy(token=second, left_s=1.0)
+            await self.let_pass(1.0)
+            assert await store.claim(_claim("b", awaited=first)) == Told(token=first, outcome=b"failed")
+            assert await self._won(store, _claim("d")) > second
 
     async def test_claim_by_who_waited_for_an_earlier_one_is_told_the_outcome_of_a_later_one(self) -> None:
         """It was on its way while he waited."""

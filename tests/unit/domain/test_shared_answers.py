@@ -287,6 +287,15 @@ async def test_leader_that_died_is_taken_over_from_by_one_when_its_lease_is_over
         assert ended.at_s == [pytest.approx(CONFIG.lease_s + 1.0, abs=2 * CONFIG.max_poll_s)] * 4
 
 
+async def test_lease_that_is_over_between_two_questions_is_taken_over_at_its_end() -> None:
+    store, ended = meeting(), Ended()
+    await store.claim(AnswerClaim(key=KEY.digest, claimant="dead", lease_s=1.0))
+    async with open_process(store) as process:
+        await ended.run(process, Calls(seconds=0.5))
+
+    assert ended.at_s == [pytest.approx(1.5, abs=0.01)]
+
+
 async def test_leader_extends_its_lease_for_as_long_as_it_calls() -> None:
     calls, ended = Calls(seconds=20 * CONFIG.lease_s), Ended()
     async with processes(3) as them:
@@ -462,6 +471,18 @@ async def test_answer_too_large_to_be_shared_lets_each_call_for_himself() -> Non
         assert sum(process.counted.unshared for process in them) == 1
         assert sum(process.counted.alone for process in them) == 2
         assert max(ended.at_s) <= 2.0 + CONFIG.max_poll_s
+
+
+async def test_answer_too_large_to_be_shared_keeps_nobody_from_sharing_the_next_one() -> None:
+    calls = Calls(text="x" * CONFIG.max_answer_bytes)
+    async with processes(2) as (first, second):
+        await first.run(calls)
+        await anyio.wait_all_tasks_blocked()
+        calls.text = "short"
+
+        assert (await second.run(calls)).disposition is Disposition.CALLED
+        await anyio.wait_all_tasks_blocked()
+        assert (await first.run(calls)).disposition is Disposition.CACHED
 
 
 async def test_answer_with_half_of_a_surrogate_pair_reaches_its_caller_and_is_not_shared() -> None:
