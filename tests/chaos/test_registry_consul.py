@@ -255,6 +255,59 @@ async def test_wrong_token_is_refused_and_told_once_and_the_right_one_works(star
     assert _catalogued(agent, one.service) == []
 
 
+@pytest.mark.parametrize(
+    "left", ['node_prefix "" { policy = "read" }', 'service_prefix "" { policy = "read" }', 'operator = "read"']
+)
+async def test_token_that_loses_its_permission_keeps_the_last_list_and_is_told_once(
+    left: str, start_consul: StartConsul
+) -> None:
+    agent = start_consul(access_control=True)
+    one = new_instance()
+    await registry_at(agent.address, token=agent.token).register(one, ttl_s=30.0, forget_after_s=60.0)
+    whole = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
+    token, allow = _token_that_may(agent, whole)
+
+    followed = Followed(registry_at(agent.address, token=token), one.service)
+    async with followed.discovery:
+        await until(lambda: bool(followed.listing.addresses), "found")
+        allow(left)
+        await until(lambda: not followed.discovery.statistics().query.joined, "refused")
+        await until(lambda: followed.discovery.statistics().query.failed >= 2, "refused again")
+        while_refused = set(followed.listing.addresses)
+        allow(whole)
+        await until(lambda: followed.discovery.statistics().query.joined, "joined again")
+
+    assert while_refused == {one.address}
+    assert followed.heard(InstanceVanished) == []
+    lost, rejoined = followed.heard(RegistryLost, RegistryRejoined)
+    assert isinstance(lost, RegistryLost)
+    assert lost.is_refusal
+    assert isinstance(rejoined, RegistryRejoined)
+
+
+async def test_service_that_is_critical_unknown_or_gone_is_empty_and_not_refused(start_consul: StartConsul) -> None:
+    agent = start_consul(access_control=True)
+    one = new_instance()
+    await registry_at(agent.address, token=agent.token).register(one, ttl_s=30.0, forget_after_s=60.0)
+    token, _ = _token_that_may(
+        agent, f'node_prefix "" {{ policy = "read" }} service "{one.service}" {{ policy = "read" }}'
+    )
+    registry = registry_at(agent.address, token=token)
+    found = [(await registry.instances(one.service, index=0, wait_s=0.0))[1]]
+    for change in (
+        f"check/warn/service:{one.instance_id}",
+        f"check/fail/service:{one.instance_id}",
+        f"service/deregister/{one.instance_id}",
+    ):
+        agent.request("PUT", f"/v1/agent/{change}")
+        await until_awaited(_lists(agent, one.service, 0), "not listed")
+        found.append((await registry.instances(one.service, index=0, wait_s=0.0))[1])
+
+    assert found == [(one,), (), (), ()]
+    with pytest.raises(StoreRefusedError, match="Permission denied"):
+        await registry.instances("another", index=0, wait_s=0.0)
+
+
 async def test_drain_takes_us_out_of_the_catalogue_before_running_requests_are_over(
     running_consul_agent: ConsulAgent,
 ) -> None:
@@ -348,6 +401,20 @@ def _lists(agent: ConsulAgent, service: str, count: int) -> Callable[[], Awaitab
         return len(found) == count
 
     return lists
+
+
+def _token_that_may(agent: ConsulAgent, rules: str) -> tuple[str, Callable[[str], None]]:
+    """Return a token to which these rules apply, and what lets others apply."""
+    _, policy = agent.request("PUT", "/v1/acl/policy", {"Name": "ours", "Rules": rules})
+    assert isinstance(policy, dict)
+    _, token = agent.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "ours"}]})
+    assert isinstance(token, dict)
+
+    def allow(rules: str) -> None:
+        status, said = agent.request("PUT", f"/v1/acl/policy/{policy['ID']}", {**policy, "Rules": rules})
+        assert status == 200, said
+
+    return token["SecretID"], allow
 
 
 def _catalogued(agent: ConsulAgent, service: str) -> list[str]:

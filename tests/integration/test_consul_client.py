@@ -237,6 +237,45 @@ async def test_token_that_may_does_everything(start_consul: StartConsul) -> None
     await client.deregister("web-1")
 
 
+@pytest.mark.parametrize(
+    ("rules", "complaint"),
+    [
+        ('operator = "read"', "answered 403: Permission denied; see to its token"),
+        ('node_prefix "" { policy = "read" }', "answered 403: Permission denied; see to its token"),
+        ('service "web" { policy = "read" }', "shows no instance of 'web', and there are some; see to its token"),
+    ],
+)
+async def test_service_that_the_token_may_not_read_is_refused_and_not_empty(
+    rules: str, complaint: str, start_consul: StartConsul
+) -> None:
+    agent = start_consul(access_control=True)
+    await ConsulClient(agent.address, token=agent.token).register(SERVICE)
+    agent.request("PUT", "/v1/acl/policy", {"Name": "reads", "Rules": rules})
+    _, made = agent.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "reads"}]})
+    assert isinstance(made, dict)
+    client = ConsulClient(agent.address, token=made["SecretID"])
+    assert await client.healthy("web") == ((await client.healthy("web"))[0], [])
+
+    with pytest.raises(StoreRefusedError, match=complaint):
+        await client.require_readable_service("web")
+
+
+async def test_service_that_the_token_may_read_is_readable_well_or_not(consul_agent: ConsulAgent) -> None:
+    client = ConsulClient(consul_agent.address)
+    await client.require_readable_service("web")
+    await client.register(SERVICE)
+    for state in ("pass", "warn", "fail"):
+        consul_agent.request("PUT", f"/v1/agent/check/{state}/web-1:ttl")
+        await client.require_readable_service("web")
+
+
+async def test_answers_about_a_service_that_no_agent_sends_are_no_permission() -> None:
+    with raw_agent(http_answer("null")) as server, pytest.raises(StoreUnavailableError, match="no agent sends"):
+        await ConsulClient(server.address).require_readable_service("web")
+    with raw_agent(http_answer("busy", status="503 Unavailable")) as server, pytest.raises(StoreUnavailableError):
+        await ConsulClient(server.address).require_readable_service("web")
+
+
 @pytest.mark.slow
 async def test_agent_without_a_leader_is_unavailable(start_consul: StartConsul) -> None:
     agent = start_consul(servers=3)

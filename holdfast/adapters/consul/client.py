@@ -52,6 +52,7 @@ _NOT_ALLOWED: Final = ("Permission denied", "ACL not found", "ACL support disabl
 _UNKNOWN_CHECK: Final = ("does not have associated TTL", "Unknown check")
 _NOT_SHOWN: Final = "which is not shown here"
 _PASSING: Final = frozenset({408, 425, 429})
+_UNWELL: Final = frozenset({"warning", "critical", "maintenance"})
 
 
 class _UnknownCheckError(Exception):
@@ -59,7 +60,7 @@ class _UnknownCheckError(Exception):
 
 
 class ConsulClient:
-    """One agent. Opens nothing: each call has a connection of its own.
+    """One agent. Opens nothing: each request has a connection of its own.
 
     Args:
         address: ``http://HOST:PORT``, or ``https://…``; the port is 8500 or 8501 when left out.
@@ -129,7 +130,7 @@ class ConsulClient:
         options = _waiting(index, wait_s)
         return await self._ask(lambda driver: driver.kv.get(prefix, recurse=True, **options), wait_s)
 
-    async def require_readable(self, key: str) -> None:
+    async def require_readable_key(self, key: str) -> None:
         """Raise if the token may not read `key`, there or not.
 
         Of what a token may not read, `keys` and `healthy` tell nothing: there seems to be less.
@@ -145,6 +146,13 @@ class ConsulClient:
         """
         options = _waiting(index, wait_s)
         return await self._ask(lambda driver: driver.health.service(service, passing=True, **options), wait_s)
+
+    async def require_readable_service(self, service: str) -> None:
+        """Raise if the token may not read `service`, there or not, or none of the nodes that its instances are on.
+
+        Errors and cancellation: as of `keys`.
+        """
+        await self._ask(lambda driver: _see_service(driver, service), 0.0)
 
     async def register(self, definition: Mapping[str, object]) -> None:
         """Register a service with its checks, in place of any of the same id.
@@ -313,6 +321,23 @@ def _status(response: Response) -> None:
 def _status_or_absent(response: Response) -> tuple[str, object]:
     if response.code != 404:
         _status(response)
+    return "0", []
+
+
+def _see_service(driver: Any, service: str) -> tuple[str, object]:  # noqa: ANN401 - it has no types
+    try:
+        driver.http.get(_status_or_absent, f"/v1/agent/health/service/name/{service}", [("format", "text")])
+    except Answered as answer:
+        if answer.said not in _UNWELL:
+            raise
+    # The catalogue names services whose nodes may not be read, of which the list below holds no instance then. In this
+    # order, so that an instance that has just come does not look like one that is not shown.
+    _, services = driver.catalog.services()
+    if service in services and not driver.health.service(service)[1]:
+        raise StoreRefusedError(
+            f"shows no instance of {service!r}, and there are some; see to its token and the nodes that it may read",
+            store=_NAME,
+        )
     return "0", []
 
 

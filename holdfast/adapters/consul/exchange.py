@@ -1,4 +1,4 @@
-"""One HTTP request to an agent, for the driver to make in a worker thread.
+"""HTTP requests to an agent, one after another, for the driver to make in a worker thread.
 
 Responsibility: stand in the place of the driver's own HTTP client: connect, say the token, keep to the timeouts and to
     the largest answer, and end at once when told to from another thread.
@@ -84,7 +84,7 @@ class Response(NamedTuple):
 
 
 class Exchange:
-    """The `http` of a driver, for one request.
+    """The `http` of a driver, for one call of ours, whose requests follow each other.
 
     Args:
         address: of the agent.
@@ -112,7 +112,7 @@ class Exchange:
         self._is_aborted = False
 
     def abort(self) -> None:
-        """End the request if it is under way; may be called from any thread, and once it is over."""
+        """End the request under way, and let no other begin; from any thread, and also once all is over."""
         self._is_aborted = True
         connection = self._connection
         sock = None if connection is None else connection.sock

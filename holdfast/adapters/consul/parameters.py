@@ -51,7 +51,7 @@ class ConsulParameters:
         """
         found, entries = await self._client.keys(self._prefix, index=index, wait_s=wait_s)
         if not entries:  # perhaps since the token lost its permission, which is no reason to drop every parameter
-            await self._client.require_readable(self._prefix)
+            await self._client.require_readable_key(self._prefix)
         values: dict[str, object] = {}
         for entry in entries:
             key = str(entry.get("Key"))

@@ -2,7 +2,8 @@
 
 Responsibility: `ServiceRegistry` over a Consul agent: each instance is a service of that agent with one TTL check.
 Guarantees: those of the port; only instances of which every check passes are listed; an instance without an address of
-    its own has that of its node, and one without a port is left out, since it cannot be asked.
+    its own has that of its node, and one without a port is left out, since it cannot be asked; where a token may not
+    read the service or its nodes, that is refused, and not taken for a service that nobody offers.
 Not responsible for: how an agent is asked, and what its refusals mean: see `holdfast.adapters.consul.client`.
 Sources: https://developer.hashicorp.com/consul/api-docs/agent/service,
     https://developer.hashicorp.com/consul/api-docs/agent/check, https://developer.hashicorp.com/consul/api-docs/health.
@@ -84,6 +85,8 @@ class ConsulRegistry:
             StoreError: as `register`.
         """
         found, entries = await self._client.healthy(service, index=index, wait_s=wait_s)
+        if not entries:  # perhaps since the token lost its permission, which is no reason to drop every instance
+            await self._client.require_readable_service(service)
         instances = [instance for entry in entries if (instance := _instance(entry)) is not None]
         return parse_index(found), tuple(sorted(instances, key=lambda instance: instance.instance_id))
 

@@ -27,9 +27,13 @@ class Answering(ConsulClient):
             service if "Service" not in service else {"Node": NODE, "Service": service} for service in services
         ]
         self.registered: list[dict[str, Any]] = []
+        self.doubted: list[str] = []
 
     async def healthy(self, service: str, *, index: int = 0, wait_s: float = 0.0) -> tuple[str, list[dict[str, Any]]]:
         return self.index, self.entries
+
+    async def require_readable_service(self, service: str) -> None:
+        self.doubted.append(service)
 
     async def register(self, definition: Any) -> None:  # noqa: ANN401 - as above
         self.registered.append(definition)
@@ -68,6 +72,14 @@ async def test_register_says_everything_and_begins_alive() -> None:
 
 async def test_instances_are_in_order_of_their_ids() -> None:
     assert await found({**SERVICE, "ID": "asks-2", "Port": 8002}, SERVICE) == (instance(1), instance(2))
+
+
+async def test_answer_is_doubted_only_where_it_is_empty() -> None:
+    some, none = Answering("7", SERVICE), Answering("7")
+    await ConsulRegistry(some).instances("asks", index=0, wait_s=0.0)
+    await ConsulRegistry(none).instances("asks", index=0, wait_s=0.0)
+
+    assert (some.doubted, none.doubted) == ([], ["asks"])
 
 
 async def test_instance_without_an_address_has_that_of_its_node() -> None:
