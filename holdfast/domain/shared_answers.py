@@ -64,7 +64,7 @@ class SharedAnswersConfig:
         poll_s: seconds after which those who wait ask for the first time whether it is over, half of that more or less;
             each pause is half as long again as the last one. Default 0.05, which no caller of a model notices.
         max_poll_s: the longest pause; from ``poll_s`` to ``lease_s``. Default 0.25, at which a hundred processes that
-            wait for one answer ask Redis 400 times a second (adr/0034).
+            wait for one answer ask Redis some 450 times a second (adr/0034).
         max_answer_bytes: the largest answer that is shared, as it is written; for a larger one each process calls for
             itself. From 16 KiB, which every failure fits into; default 1 MiB, unmeasured.
 

@@ -41,6 +41,7 @@ _DEBUG: Final[tuple[type[Event], ...]] = (
     events.SessionCreated,
     events.SessionTrimmed,
     events.SessionExpired,
+    events.SharedAnswerTaken,
 )
 _WARNING: Final[tuple[type[Event], ...]] = (
     events.BreakerOpened,
@@ -52,6 +53,9 @@ _WARNING: Final[tuple[type[Event], ...]] = (
     events.ValidatorFailed,
     events.ParametersRefused,
     events.ParameterStoreLost,
+    events.SharedStoreLost,
+    events.SharedAnswerUnreadable,
+    events.ClaimFenced,
 )
 _LEVELS: Final = dict.fromkeys(_DEBUG, logging.DEBUG) | dict.fromkeys(_WARNING, logging.WARNING)
 

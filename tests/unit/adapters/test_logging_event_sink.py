@@ -11,6 +11,7 @@ from holdfast.adapters.logging import LoggingEventSink
 from holdfast.ports.events import (
     BreakerClosed,
     BreakerOpened,
+    ClaimFenced,
     CredentialsRefused,
     Deduplicated,
     Event,
@@ -19,6 +20,8 @@ from holdfast.ports.events import (
     ParametersRefused,
     RequestAnswered,
     RetryScheduled,
+    SharedAnswerTaken,
+    SharedStoreLost,
 )
 from holdfast.ports.service import Disposition, Priority
 
@@ -117,6 +120,9 @@ def test_emit_event_of_ones_own_whose_value_is_no_json_is_logged_by_its_text(log
         (LimitChanged(before=20, after=18, recent_s=None, baseline_s=None), logging.INFO),
         (BreakerOpened(breaker="a", open_s=5.0), logging.WARNING),
         (CredentialsRefused(backend="a"), logging.WARNING),
+        (ClaimFenced(key="0" * 64), logging.WARNING),
+        (SharedAnswerTaken(key="0" * 64, disposition=Disposition.JOINED), logging.DEBUG),
+        (SharedStoreLost(store="redis", error="StoreUnavailableError", is_refusal=False), logging.WARNING),
         (ParametersRefused(store="consul", path="timeout_s"), logging.WARNING),
         (ParametersApplied(store="consul", changed="timeout_s", at_restart=""), logging.INFO),
     ],
