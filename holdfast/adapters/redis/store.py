@@ -171,11 +171,7 @@ class RedisStore:
         """
         question = _Question()
         await self._slots.acquire()
-        try:
-            self._tasks.start_soon(self._ask, question, script, keys, args)
-        except BaseException:
-            self._slots.release()
-            raise
+        self._tasks.start_soon(self._ask, question, script, keys, args)
         await question.answered.wait()
         if question.error is not None:
             raise question.error

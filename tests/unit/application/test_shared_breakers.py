@@ -9,14 +9,18 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from holdfast.adapters.inference.provider import SharedBackendProvider
+from holdfast.application.container import Backend, Discovered, Registry
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.shared_stores import SharedStores
 from holdfast.domain.breaker_config import BreakerConfig
+from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.ports.errors import BackendUnavailableError, BreakerOpenError, DeadlineExceededError
 from holdfast.ports.events import BreakerOpened, SharedStoreEmptied, SharedStoreLost, SharedStoreRejoined
 from holdfast.ports.statistics import BreakerState, SharedStoreStatistics
 from tests.fakes.breakers import BreakerPlace
+from tests.fakes.registry import FlakyRegistry, instance
 from tests.fakes.service import ONCE, Answering, ask_anew, assert_nothing_is_held, opened, told, unavailable
 
 pytestmark = pytest.mark.anyio
@@ -209,3 +213,29 @@ async def test_retries_within_one_request_meet_the_shared_breaker_too() -> None:
         await anyio.sleep(ROUND_S)
 
         assert state(running[1]) is BreakerState.OPEN
+
+
+async def test_breaker_of_an_instance_that_vanished_is_kept_in_step_no_longer() -> None:
+    registry, place = FlakyRegistry(), BreakerPlace()
+    fleet = Discovered(
+        service="asks", make=lambda _: Backend(provider=SharedBackendProvider(Answering()), guard=SETTINGS.guard)
+    )
+    found = instance(1)
+    await registry.register(found, ttl_s=1e6, forget_after_s=1e6)
+    async with opened(
+        {"fleet": fleet},
+        SETTINGS,
+        registry=Registry(services=registry, discovery=DiscoveryConfig(max_per_s=100.0, burst=100)),
+        shared_stores=nullcontext(SharedStores(store=place, breakers=place)),
+    ) as service:
+        await service.submit(ask_anew())
+        await anyio.sleep(1.0)
+        assert place.asked.count("look") >= 4
+
+        await registry.deregister(found)
+        await anyio.sleep(1.0)
+        place.asked.clear()
+        await anyio.sleep(1.0)
+
+        assert set(place.asked) == {"epoch"}
+        assert shared(service).joined

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.shared_settings import RedisSettings, host_and_port
 from holdfast.application.shared_stores import open_shared_stores
+from holdfast.ports.breaker_store import Opening
 from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.statistics import BreakerState
 from holdfast.testing import ManualClock
 
 URL = "redis://127.0.0.1:6379/0"
@@ -147,6 +150,18 @@ def test_address_without_a_port_has_the_usual_one(address: str, expected: tuple[
 async def test_shared_nothing_opens_nothing() -> None:
     async with open_shared_stores(None, ManualClock()) as stores:
         assert stores is None
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_shared_in_sqlite_is_kept_in_the_file_that_is_set(tmp_path: Path) -> None:
+    shared = load(tmp_path, {"kind": "sqlite", "database": str(tmp_path / "new" / "shared.sqlite")}).settings.shared
+    for expected in (BreakerState.CLOSED, BreakerState.OPEN):
+        async with open_shared_stores(shared, SystemClock()) as stores:
+            assert stores is not None
+            assert stores.breakers is not None
+            assert (await stores.breakers.look("a")).state is expected
+            await stores.breakers.open("a", Opening(lasts_s=60.0, earlier=1))
 
 
 @pytest.mark.anyio

@@ -295,6 +295,24 @@ async def test_probe_that_says_nothing_about_the_peer_is_given_back() -> None:
         assert await processes[1].call(Peer()) == "ill"
 
 
+async def test_probe_that_ended_is_told_once_more_at_most_when_round_and_claim_come_together() -> None:
+    config = replace(CONFIG, probe_calls=3, probe_successes=3)
+    async with open_processes(1, config) as processes:
+        process = processes[0]
+        await half_open(processes)
+        with pytest.raises(RequestError):
+            await process.breaker.call(invalid)
+        process.place.latency_s = 0.05
+        await anyio.sleep(0.08)  # the hurried round has asked for the epoch and tells of the probe
+
+        with pytest.raises(RequestError):
+            await process.breaker.call(invalid)
+        await anyio.sleep(1.0)
+
+        assert asked(process, "settle given_back") == 3
+        assert (await process.place.breakers.look("peer")).probe is None
+
+
 async def test_claim_that_is_refused_is_not_asked_for_again_before_the_next_round() -> None:
     stuck = Peer()
     stuck.seconds = 5.0

@@ -491,6 +491,19 @@ async def test_cancellation_while_it_is_opened_leaves_no_task_behind() -> None:
     assert at > 2
 
 
+async def test_link_that_nobody_listens_to_is_lost_emptied_and_found_as_any_other() -> None:
+    place = SharedPlace()
+    async with StoreLink(place, CONFIG, clock=VirtualClock(), random=lambda: 0.5) as link:
+        place.leave()
+        await anyio.sleep(1.0)
+        place.emptied += 1
+        place.come_back()
+        await anyio.sleep(1.5)
+
+        s = link.statistics()
+        assert (s.joined, s.lost, s.rejoined, s.emptied) == (True, 1, 1, 1)
+
+
 async def test_clock_of_this_process_an_hour_off_changes_nothing() -> None:
     class Off(VirtualClock):
         def monotonic_s(self) -> float:
