@@ -60,6 +60,8 @@ async def _diagnose(loaded: LoadedSettings, container: Container, first: list[Ch
         checks.append(_check_telemetry(container))
     if loaded.settings.registry is not None:
         checks.append(await _check_registry(container))
+    if loaded.settings.shared is not None:
+        checks.append(await _check_shared(container))
     if loaded.settings.identity is not None:
         checks.append(await _check_identity(container))
     available_bytes = container.host_memory().available_bytes()
@@ -120,6 +122,18 @@ async def _check_registry(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="registry", passed=False, detail=str(error))
     return Check(name="registry", passed=True, detail="ready")
+
+
+async def _check_shared(container: Container) -> Check:
+    detail = "nothing is shared"  # by whoever replaced the provider
+    try:
+        async with container.shared_stores() as stores:
+            if stores is not None:
+                await stores.store.epoch()
+                detail = f"ready: {stores.store.name}"
+    except HoldfastError as error:
+        return Check(name="shared", passed=False, detail=str(error))
+    return Check(name="shared", passed=True, detail=detail)
 
 
 async def _find(service: str, container: Container) -> Sequence[str]:

@@ -9,7 +9,7 @@ Not responsible for: what is asked: see `holdfast.adapters.redis.store`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 try:
@@ -55,7 +55,7 @@ class ClientOptions:
     """
 
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     tls: bool
     connect_timeout_s: float
     command_timeout_s: float

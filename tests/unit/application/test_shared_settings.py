@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dependency_injector import providers
 
 from holdfast.adapters.system.clock import SystemClock
+from holdfast.application.container import Container
+from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.shared_settings import RedisSettings, host_and_port
 from holdfast.application.shared_stores import open_shared_stores
@@ -162,6 +166,50 @@ async def test_shared_in_sqlite_is_kept_in_the_file_that_is_set(tmp_path: Path) 
             assert stores.breakers is not None
             assert (await stores.breakers.look("a")).state is expected
             await stores.breakers.open("a", Opening(lasts_s=60.0, earlier=1))
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_doctor_says_that_the_store_answers(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite")})
+
+    diagnosis = await diagnose(loaded, Container(settings=providers.Object(loaded.settings)))
+
+    [check] = [check for check in diagnosis.checks if check.name == "shared"]
+    assert (check.passed, check.detail) == (True, "ready: sqlite")
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "redis", "url": "redis://127.0.0.1:1"}, "redis: Error 111"),
+        ({"kind": "redis", "url": URL, "password_file": "missing"}, "shared.password_file: 'missing' cannot be read"),
+        ({"kind": "sqlite", "database": "."}, "sqlite: "),
+    ],
+)
+async def test_doctor_says_why_the_store_cannot_be_asked(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, given)
+
+    diagnosis = await diagnose(loaded, Container(settings=providers.Object(loaded.settings)))
+
+    [check] = [check for check in diagnosis.checks if check.name == "shared"]
+    assert not check.passed
+    assert said in check.detail
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+async def test_doctor_of_a_store_that_somebody_replaced_by_none_says_so(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite")})
+    container = Container(settings=providers.Object(loaded.settings))
+    container.shared_stores.override(providers.Object(nullcontext()))
+
+    diagnosis = await diagnose(loaded, container)
+
+    assert [check.detail for check in diagnosis.checks if check.name == "shared"] == ["nothing is shared"]
 
 
 @pytest.mark.anyio
