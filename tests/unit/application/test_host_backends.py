@@ -137,7 +137,11 @@ async def test_model_streams_token_by_token(driver: StandIn, model: Path) -> Non
 async def test_one_of_two_models_makes_room_for_the_other(driver: StandIn, model: Path) -> None:
     local = {"kind": "llama_cpp", "path": str(model)}
     settings = Settings.model_validate(
-        {"backends": {"one": local, "other": local}, "routing": {"strategy": "weighted"}, "models": {"max_loaded": 1}}
+        {
+            "backends": {"one": local, "other": local},
+            "routing": {"strategy": "weighted"},
+            "models": {"max_loaded": 1, "settle_timeout_s": 0},  # the stand-in takes no memory that could come back
+        }
     )
     async with open_orchestrator(settings) as service:
         for _ in range(30):

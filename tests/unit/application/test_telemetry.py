@@ -187,6 +187,7 @@ async def test_doctor_says_what_is_told() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_driver_is_loaded_only_where_it_is_turned_on() -> None:
     code = (
         "import sys\n"

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from subprocess import DEVNULL, PIPE
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from holdfast.ports.errors import BackendProtocolError, BackendUnavailableError
@@ -98,7 +98,7 @@ class AgentProcess(Transport):
             BackendProtocolError: while iterating; a line is too long, or no JSON.
             BackendUnavailableError: while iterating; it failed.
         """
-        return self._read()
+        return _Messages(self, None if self._process is None else self._process.stdout)
 
     async def end_input(self) -> None:
         """Say that nothing more is asked."""
@@ -127,26 +127,25 @@ class AgentProcess(Transport):
         """Return whether it was started and not ended."""
         return self._process is not None
 
-    async def _read(self) -> AsyncGenerator[dict[str, Any]]:
-        process = self._process
-        if process is None or process.stdout is None:
-            return
-        lines = BufferedByteReceiveStream(process.stdout)
-        while True:
-            try:
-                line = await lines.receive_until(b"\n", _MAX_LINE_BYTES)
-            except (anyio.IncompleteRead, anyio.ClosedResourceError):
-                break
-            except anyio.DelimiterNotFound:
-                raise BackendProtocolError(
-                    f"sends a line of more than {_MAX_LINE_BYTES} bytes", backend=self._backend
-                ) from None
+    async def next_message(self, lines: BufferedByteReceiveStream) -> dict[str, Any] | None:
+        """Return what the next of `lines` says; None after the last one."""
+        while (line := await self._next_line(lines)) is not None:
             if line.lstrip().startswith(b"{"):  # some versions also write notes for people
-                yield self._parsed(line)
-        if self._process is None:
-            return  # ended by us
-        if code := await process.wait():
+                return self._parsed(line)
+        process = self._process
+        if process is not None and (code := await process.wait()):  # or it was ended by us
             raise BackendUnavailableError(f"ended with exit code {code}", backend=self._backend)
+        return None
+
+    async def _next_line(self, lines: BufferedByteReceiveStream) -> bytes | None:
+        try:
+            return await lines.receive_until(b"\n", _MAX_LINE_BYTES)
+        except (anyio.IncompleteRead, anyio.ClosedResourceError):
+            return None
+        except anyio.DelimiterNotFound:
+            raise BackendProtocolError(
+                f"sends a line of more than {_MAX_LINE_BYTES} bytes", backend=self._backend
+            ) from None
 
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
@@ -154,4 +153,21 @@ class AgentProcess(Transport):
         except (ValueError, RecursionError):
             # Not as its cause, for it holds what was said.
             raise BackendProtocolError("sends a line that is no JSON", backend=self._backend) from None
+        return message
+
+
+class _Messages:
+    """What a process says. No generator: the SDK leaves it where it is cancelled, and closes nothing."""
+
+    def __init__(self, process: AgentProcess, output: ByteReceiveStream | None) -> None:
+        self._process = process
+        self._lines = None if output is None else BufferedByteReceiveStream(output)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        message = None if self._lines is None else await self._process.next_message(self._lines)
+        if message is None:
+            raise StopAsyncIteration
         return message

@@ -370,6 +370,7 @@ async def test_error_repeats_nothing_of_what_was_said(tmp_path: Path) -> None:
         assert SECRET not in repr(caught.value.__cause__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_deaf", [False, True], ids=["listening", "deaf"])
 async def test_call_that_is_cancelled_ends_the_agent_within_a_second_or_so(tmp_path: Path, is_deaf: bool) -> None:
     agent = install(tmp_path, started(), hangs_s=600.0, is_deaf=is_deaf)
@@ -395,6 +396,7 @@ async def test_agent_ends_with_all_that_it_began(tmp_path: Path) -> None:
     assert await ended(run["child"])
 
 
+@pytest.mark.slow
 async def test_cancelled_call_leaves_no_file_behind(tmp_path: Path, temporary_files: Path) -> None:
     agent = install(tmp_path, started(), hangs_s=600.0)
     with anyio.move_on_after(1.0):
@@ -504,6 +506,7 @@ async def test_provider_gives_the_backend_once_its_agent_is_there(tmp_path: Path
     assert await provider.create() is backend
 
 
+@pytest.mark.slow
 def test_import_loads_no_sdk() -> None:
     code = "import sys, holdfast.adapters.inference.claude_agent; sys.exit('claude_agent_sdk' in sys.modules)"
 
