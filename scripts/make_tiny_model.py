@@ -24,9 +24,10 @@ _TEMPLATE: Final = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}
 
 
 def write_model(path: Path) -> None:
-    """Write the model to `path`, whose folder is made when missing."""
+    """Write the model to `path`, whose folder is made when missing; it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer: Any = gguf.GGUFWriter(str(path), "llama")
+    written = path.with_suffix(".new")
+    writer: Any = gguf.GGUFWriter(str(written), "llama")
     _describe(writer)
     random = np.random.default_rng(0)
 
@@ -52,6 +53,7 @@ def write_model(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    written.replace(path)
 
 
 def _describe(writer: Any) -> None:  # noqa: ANN401 - has no types

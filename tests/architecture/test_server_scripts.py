@@ -8,8 +8,26 @@ from pathlib import Path
 
 import pytest
 
-SERVERS = {"get-redis": "redis-server", "get-consul": "consul"}
-TOOLS = ("awk", "bash", "cat", "chmod", "dirname", "head", "mkdir", "mktemp", "mv", "rm", "tr")
+SERVERS = {"get-redis": "bin/redis-server", "get-consul": "bin/consul", "get-llama-server": "llama-server"}
+PACKAGES = {"get-redis": "redis-server", "get-consul": "consul", "get-llama-server": "llama.cpp-tools"}
+TOOLS = ("awk", "bash", "cat", "chmod", "dirname", "head", "mkdir", "mktemp", "mv", "readlink", "rm", "tr")
+
+APT_WHERE_REDIS_TOOLS_IS_INSTALLED = """#!/bin/sh
+while [ "$1" != --simulate ] && [ "$1" != download ]; do [ $# -gt 1 ] && shift || exit 0; done
+[ "$1" = --simulate ] && echo "Inst liblua (5.1)" && exit
+shift
+for package in "$@"; do echo > "$package.deb"; done
+"""
+DPKG = """#!/bin/sh
+mkdir -p "$3/usr/bin"
+case $2 in
+*redis-tools.deb)
+    printf '#!/bin/sh\\necho version 1\\n' >"$3/usr/bin/redis-check-rdb"
+    chmod 755 "$3/usr/bin/redis-check-rdb" ;;
+*redis-server.deb) ln -s redis-check-rdb "$3/usr/bin/redis-server" ;;
+*) echo >"$3/usr/bin/lua" ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -29,18 +47,36 @@ def _get(root: Path, script: str, into: Path, tools: Path) -> subprocess.Complet
 
 
 def _stand_in(path: Path, words: str) -> None:
+    _program(path, f"#!/bin/sh\necho '{words}'\n")
+
+
+def _program(path: Path, script: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho '{words}'\n")
+    path.write_text(script)
     path.chmod(0o755)
+
+
+@pytest.fixture
+def debian(tools: Path) -> Path:
+    """Add an apt and a dpkg that do as if this machine had redis-tools and no redis-server."""
+    if not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        pytest.skip("this is no Debian machine")
+    _program(tools / "apt-get", APT_WHERE_REDIS_TOOLS_IS_INSTALLED)
+    _program(tools / "dpkg", DPKG)
+    for name in ("id", "ln", "timeout"):
+        where = subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True)
+        (tools / name).symlink_to(where.stdout.strip())
+    return tools
 
 
 @pytest.mark.parametrize(("script", "server"), SERVERS.items())
 def test_server_that_is_installed_is_not_got(root: Path, tmp_path: Path, tools: Path, script: str, server: str) -> None:
-    _stand_in(tools / server, "it runs")
+    installed = tools / Path(server).name
+    _stand_in(installed, "it runs")
 
     got = _get(root, script, tmp_path / "servers", tools)
 
-    assert (got.returncode, got.stdout) == (0, f"{server}: {tools / server}\n")
+    assert (got.returncode, got.stdout) == (0, f"{installed.name}: {installed}\n")
     assert not (tmp_path / "servers").exists()
 
 
@@ -48,19 +84,50 @@ def test_server_that_is_installed_is_not_got(root: Path, tmp_path: Path, tools: 
 def test_server_that_was_got_is_not_got_again(
     root: Path, tmp_path: Path, tools: Path, script: str, server: str
 ) -> None:
-    _stand_in(tmp_path / "servers" / "bin" / server, "version 1")
+    _stand_in(tmp_path / "servers" / server, "version 1")
 
     got = _get(root, script, tmp_path / "servers", tools)
 
-    assert (got.returncode, got.stdout) == (0, f"{server}: version 1\n")
+    assert (got.returncode, got.stdout) == (0, f"{Path(server).name}: version 1\n")
 
 
-@pytest.mark.parametrize(("script", "package"), [("get-redis", "redis-server"), ("get-consul", "consul")])
+@pytest.mark.parametrize(("script", "package"), PACKAGES.items())
 def test_server_that_cannot_be_got_is_told_in_one_line_and_leaves_no_program(
     root: Path, tmp_path: Path, tools: Path, script: str, package: str
 ) -> None:
+    _program(tmp_path / "servers" / SERVERS[script], "#!/bin/sh\nexit 127\n")
+
     got = _get(root, script, tmp_path / "servers", tools)
 
     assert got.returncode != 0
     assert got.stderr == f"unpack-debian: {package}: this is no Debian machine\n"
-    assert not (tmp_path / "servers" / "bin").exists()
+    assert not (tmp_path / "servers" / SERVERS[script]).exists()
+
+
+def test_packages_that_are_named_are_unpacked_though_one_of_them_is_installed(
+    root: Path, tmp_path: Path, debian: Path
+) -> None:
+    folder = tmp_path / "servers"
+
+    got = _get(root, "get-redis", folder, debian)
+
+    assert (got.returncode, got.stdout, got.stderr) == (0, "redis-server: version 1\n", "")
+    assert sorted(path.name for path in (folder / "redis/usr/bin").iterdir()) == [
+        "lua",
+        "redis-check-rdb",
+        "redis-server",
+    ]
+
+
+def test_program_that_does_not_run_is_told_in_one_line_and_is_got_again(
+    root: Path, tmp_path: Path, debian: Path
+) -> None:
+    _program(debian / "dpkg", DPKG.replace("redis-tools.deb", "never.deb"))
+    broken = _get(root, "get-redis", tmp_path / "servers", debian)
+    left = (tmp_path / "servers" / "bin" / "redis-server").exists()
+    _program(debian / "dpkg", DPKG)
+    mended = _get(root, "get-redis", tmp_path / "servers", debian)
+
+    assert (broken.returncode, broken.stdout, broken.stderr.count("\n"), left) == (1, "", 1, False)
+    assert broken.stderr.startswith("get-redis: what was unpacked does not run: ")
+    assert (mended.returncode, mended.stdout) == (0, "redis-server: version 1\n")
