@@ -134,6 +134,7 @@ async def test_model_streams_token_by_token(driver: StandIn, model: Path) -> Non
     assert driver.crimes == []
 
 
+@pytest.mark.slow
 async def test_one_of_two_models_makes_room_for_the_other(driver: StandIn, model: Path) -> None:
     local = {"kind": "llama_cpp", "path": str(model)}
     settings = Settings.model_validate(

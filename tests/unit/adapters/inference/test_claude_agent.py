@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import json
 import os
 import subprocess
@@ -299,6 +300,8 @@ async def test_what_goes_wrong_is_told_by_its_kind(
 
     assert type(caught.value) is kind
     assert caught.value.backend == "claude"
+    del caught
+    gc.collect()  # here, where the note is expected
 
 
 async def test_pause_that_is_asked_for_is_told_in_seconds(tmp_path: Path) -> None:
@@ -368,6 +371,8 @@ async def test_error_repeats_nothing_of_what_was_said(tmp_path: Path) -> None:
 
         assert SECRET not in str(caught.value)
         assert SECRET not in repr(caught.value.__cause__)
+        del caught
+        gc.collect()  # as above
 
 
 @pytest.mark.slow
