@@ -23,7 +23,8 @@ from typing import Final, Literal, Self, assert_never
 
 from pydantic import Field, SecretStr, model_validator
 
-from holdfast.adapters.inference.http import HttpBackendProvider, HttpConfig, checked_address, checked_key, read_key
+from holdfast.adapters.files.secret_file import read_secret_file
+from holdfast.adapters.inference.http import HttpBackendProvider, HttpConfig, checked_address, checked_key
 from holdfast.adapters.inference.http.dialect import Dialect
 from holdfast.application.guard_settings import GuardSettings
 from holdfast.application.section import Section
@@ -53,8 +54,8 @@ class HttpBackendSettings(Section):
         service_url: how an instance is asked, with ``{address}`` for its host and port; default
             ``http://{address}/v1``.
         api_key: proves who asks; default none. Better kept in a file.
-        api_key_file: the file that it stands in, with no right for anybody but its owner; read when the service is
-            opened. Default none.
+        api_key_file: the file that it stands in, which nobody but its owner and one group may read; read when the
+            service is opened. Default none.
         always_streams: have answers streamed also where they are wanted whole, because some servers, llama-server among
             them, notice only then at once that their caller has left, and free its place; default yes. What cannot
             stream answers whole nonetheless.
@@ -95,7 +96,8 @@ class HttpBackendSettings(Section):
             ConfigurationError: its file cannot be used.
         """
         if self.api_key_file is not None:
-            return read_key(self.api_key_file, path=f"backends.{name}.api_key_file")
+            path = f"backends.{name}.api_key_file"
+            return checked_key(read_secret_file(self.api_key_file, setting=path).strip(), path=path)
         return None if self.api_key is None else self.api_key.get_secret_value()
 
 

@@ -61,8 +61,8 @@ class RedisSettings(_SharedSettings):
         username: None, the default, for the default user.
         password: None, the default, where none is asked for. Better in the environment
             (``HOLDFAST_SHARED__PASSWORD``) or in `password_file` than in a file that is shared.
-        password_file: a file that holds it, visible ASCII characters, with no right for anybody but its owner; read
-            when the service is opened.
+        password_file: a file that holds it, which nobody but its owner and one group may read; read when the
+            service is opened.
         prefix: what all keys begin with. Services that share it share everything in it, so give those that have
             different backends under the same names, or would answer the same request otherwise, one of their own.
         connect_timeout_s: seconds that connecting may take; default 1, unmeasured.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import urlsplit
 
-from holdfast.adapters.inference.http.api_key import read_key
+from holdfast.adapters.files.secret_file import read_secret_file
 from holdfast.application.shared_settings import (
     REDIS_PORT,
     SENTINEL_PORT,
@@ -132,7 +132,7 @@ def _redis(settings: RedisSettings) -> RedisStore:
 
     password = None if settings.password is None else settings.password.get_secret_value()
     if settings.password_file is not None:
-        password = read_key(settings.password_file, path="shared.password_file")
+        password = read_secret_file(settings.password_file, setting="shared.password_file").strip()
     return RedisStore(
         RedisConfig(
             address=_address(settings),

@@ -92,5 +92,5 @@ def test_key_in_a_file_that_others_may_read_is_refused_in_one_line(tmp_path: Pat
     )
 
     assert asked.returncode == 2
-    assert "backends.openai.api_key_file: 'key' can be read or written by others; chmod 600 it" in asked.stderr
+    assert "backends.openai.api_key_file: key: is open to others; chmod 600 it" in asked.stderr
     assert KEY not in asked.stderr

@@ -29,7 +29,7 @@ def read_secret_file(path: Path, *, setting: str) -> str:
         setting: which setting names it, for the error.
 
     Raises:
-        ConfigurationError: it cannot be read, is no regular file, is open to others, or holds no UTF-8.
+        ConfigurationError: it cannot be read, is no regular file, is open to others, or holds no UTF-8, or nothing.
     """
     try:
         problem, content = _read(path)
@@ -40,9 +40,12 @@ def read_secret_file(path: Path, *, setting: str) -> str:
     if problem:
         raise ConfigurationError(f"{path}: {problem}", path=setting)
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8", path=setting) from None
+    if not text.strip():
+        raise ConfigurationError(f"{path}: is empty", path=setting)
+    return text
 
 
 def _read(path: Path) -> tuple[str | None, bytes]:
@@ -62,5 +65,5 @@ def _problem(found: os.stat_result) -> str | None:
     if not stat.S_ISREG(found.st_mode):
         return "is no regular file"
     if stat.S_IMODE(found.st_mode) & _FOR_OTHERS:
-        return "is open to others; change what is in it if anybody has seen it, and chmod 600 it"
+        return "is open to others; chmod 600 it, and change what is in it if anybody has seen it"
     return None

@@ -80,7 +80,7 @@ def test_key_file_that_a_group_may_read_is_taken_as_orchestrators_mount_it(tmp_p
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "holds no key"),
+        ("", "is empty"),
         ("# none yet\n", "holds no key"),
         ("acme\n", "line 1 must be a tenant and its key"),
         (f"acme {LONG}\nacme two words\n", "line 2 must be a tenant and its key"),
