@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from dependency_injector import containers, providers
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
+from holdfast.adapters.files.secret_file import read_secret_file
 from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.adapters.memory.sessions import MemorySessions
 from holdfast.adapters.system.clock import SystemClock
@@ -209,7 +211,7 @@ def _services(settings: RegistrySettings, clock: Clock) -> ServiceRegistry:
             client = ConsulClient(
                 settings.address,
                 token=None if settings.token is None else settings.token.get_secret_value(),
-                token_file=settings.token_file,
+                read_token=_token_reader(settings.token_file, "registry.token_file"),
                 ca_file=settings.ca_file,
                 timeout_s=settings.call_timeout_s,
                 section="registry",
@@ -217,6 +219,10 @@ def _services(settings: RegistrySettings, clock: Clock) -> ServiceRegistry:
             return ConsulRegistry(client)
         case _:
             assert_never(settings)
+
+
+def _token_reader(path: Path | None, setting: str) -> Callable[[], str] | None:
+    return None if path is None else partial(read_secret_file, path, setting=setting)
 
 
 def _given(settings: Settings) -> LoadedSettings:
@@ -240,7 +246,7 @@ def _parameter_store(settings: ParameterSettings | None) -> ParameterStore | Non
             client = ConsulClient(
                 settings.address,
                 token=None if settings.token is None else settings.token.get_secret_value(),
-                token_file=settings.token_file,
+                read_token=_token_reader(settings.token_file, "parameters.token_file"),
                 ca_file=settings.ca_file,
                 timeout_s=settings.query.slack_s,
                 section="parameters",

@@ -118,10 +118,18 @@ async def _check_identity(container: Container) -> Check:
 
 async def _check_registry(container: Container) -> Check:
     try:
-        await _find("holdfast", container)  # which may well be nobody's: whether it is answered is what is asked
+        await _find(_service_in_use(container), container)
     except HoldfastError as error:
         return Check(name="registry", passed=False, detail=str(error))
     return Check(name="registry", passed=True, detail="ready")
+
+
+def _service_in_use(container: Container) -> str:
+    """Return a service that this process has to do with, and so may read; any where there is none."""
+    followed = (backend.service for backend in container.backends().values() if isinstance(backend, Discovered))
+    registry: Registry | None = container.registry()
+    own = None if registry is None else registry.instance
+    return next(followed, "holdfast" if own is None else own.service)
 
 
 async def _check_shared(container: Container) -> Check:

@@ -52,7 +52,8 @@ class ConsulParameterSettings(Section):
         prefix: of the keys.
         token: what the agent lets this process do; None, the default, for none. Better in the environment
             (``HOLDFAST_PARAMETERS__TOKEN``) or in `token_file` than in a file that is shared.
-        token_file: a file that holds the token, read for each call; in place of `token`.
+        token_file: a file that holds the token, with no right for anybody but its owner, or for its group to read it;
+            read for each call; in place of `token`.
         ca_file: whom the agent's certificate has to be signed by; None, the default, for those that the system trusts.
         required: whether the service starts only if the agent answers; default no.
         query: how they are followed; a call may take `slack_s` beyond what it waits for a change.

@@ -105,7 +105,8 @@ class ConsulRegistrySettings(Section):
         address: ``http://HOST:PORT`` or ``https://HOST:PORT``; default the agent of this machine.
         token: what the agent lets this process do; None, the default, for none. Better in the environment
             (``HOLDFAST_REGISTRY__TOKEN``) or in `token_file` than in a file that is shared.
-        token_file: a file that holds the token, read for each call; in place of `token`.
+        token_file: a file that holds the token, with no right for anybody but its owner, or for its group to read it;
+            read for each call; in place of `token`.
         ca_file: whom the agent's certificate has to be signed by; None, the default, for those that the system trusts.
         discovery: how services are followed.
         registration: what this process registers as; None, the default, for nothing.

@@ -142,13 +142,11 @@ async def test_deregister_removes_the_service_and_may_be_done_twice(consul_agent
     assert consul_agent.request("GET", "/v1/agent/services") == (200, {})
 
 
-async def test_every_call_says_the_token(tmp_path: Path) -> None:
-    token_file = tmp_path / "token"
-    token_file.write_text("from-a-file\n")
+async def test_every_call_says_the_token() -> None:
     with raw_agent(http_answer("[]")) as server:
         for client in (
             ConsulClient(server.address, token="given"),  # noqa: S106 - nobody's
-            ConsulClient(server.address, token_file=token_file),
+            ConsulClient(server.address, read_token=lambda: "from-a-file\n"),
         ):
             await client.keys("holdfast/")
             await client.healthy("web")
@@ -181,34 +179,34 @@ def test_environment_that_makes_no_sense_is_not_read_or_refused_at_once(monkeypa
         assert ConsulClient("http://127.0.0.1:8500").name == "consul"
 
 
-async def test_token_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
-    token_file = tmp_path / "token"
+async def test_token_that_may_change_is_read_for_each_call() -> None:
+    tokens = iter(["first", "second"])
     with raw_agent(http_answer("[]")) as server:
-        client = ConsulClient(server.address, token_file=token_file)
-        for token in ("first", "second"):
-            token_file.write_text(token)
-            await client.keys("holdfast/")
+        client = ConsulClient(server.address, read_token=lambda: next(tokens))
+        await client.keys("holdfast/")
+        await client.keys("holdfast/")
 
     assert [head.split("X-Consul-Token: ")[1].split("\n")[0] for head in server.asked] == ["first", "second"]
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("token", "complaint"),
     [
-        (None, r"token file '.*token' cannot be read: No such file"),
-        (b"two words", r"token file '.*token' must hold one word of ASCII, which is not shown here"),
-        (b"\xff\xfe", r"token file '.*token' cannot be read: no text"),
-        (b"", r"must hold one word"),
+        (None, "consul: a.token_file: t: is open to others"),
+        ("two words", "consul: its token must be one word of ASCII, which is not shown here"),
+        ("", "its token must be one word"),
     ],
 )
-async def test_token_file_that_cannot_be_used_is_refused_and_nothing_asked(
-    tmp_path: Path, content: bytes | None, complaint: str
+async def test_token_that_cannot_be_read_or_used_is_refused_and_nothing_asked(
+    token: str | None, complaint: str
 ) -> None:
-    token_file = tmp_path / "token"
-    if content is not None:
-        token_file.write_bytes(content)
+    def read_token() -> str:
+        if token is None:
+            raise ConfigurationError("t: is open to others", path="a.token_file")
+        return token
+
     with raw_agent(http_answer("[]")) as server, pytest.raises(StoreRefusedError, match=complaint) as raised:
-        await ConsulClient(server.address, token_file=token_file).keys("holdfast/")
+        await ConsulClient(server.address, read_token=read_token).keys("holdfast/")
 
     assert server.asked == []
     assert "two words" not in str(raised.value)
@@ -499,13 +497,14 @@ anyio.run(main, ADDRESS)
         ("http://", {}, "consul.address: must be"),
         ("http://127.0.0.1:port", {}, "consul.address: must be"),
         ("http://127.0.0.1:99999", {}, "consul.address: must be"),
+        ("http://127.0.0.1:0", {}, "consul.address: must be"),
         ("http://127.0.0.1/v1", {}, "consul.address: must be"),
         ("http://user:quiet@127.0.0.1", {}, "consul.address: must be"),
         ("http://127.0.0.1?token=quiet", {}, "consul.address: must be"),
         ("http://127.0.0.1", {"token": "two quiet words"}, "consul.token: must be one word of ASCII"),
         ("http://127.0.0.1", {"token": "quiet\r\nX-Header: 1"}, "consul.token: must be one word"),
         ("http://127.0.0.1", {"token": ""}, "consul.token: must be one word"),
-        ("http://127.0.0.1", {"token": "a", "token_file": Path("b")}, "consul.token_file: is given beside"),
+        ("http://127.0.0.1", {"token": "a", "read_token": str}, "consul.token_file: is given beside"),
         ("http://127.0.0.1", {"ca_file": Path("b")}, "consul.ca_file: checks no certificate"),
         ("https://127.0.0.1", {"ca_file": Path("/nowhere/ca.pem")}, "consul.ca_file: '/nowhere/ca.pem' cannot be used"),
     ],

@@ -22,11 +22,12 @@ from holdfast.ports.errors import (
     JournalWriteError,
     RequestError,
     RetrievalError,
+    StoreRefusedError,
 )
 
 __all__ = ["errors_to_exit"]
 
-_BAD_INPUT = (BatchError, ConfigurationError, IdentityError, RequestError, RetrievalError)
+_BAD_INPUT = (BatchError, ConfigurationError, IdentityError, RequestError, RetrievalError, StoreRefusedError)
 
 
 @contextmanager

@@ -65,7 +65,8 @@ class ConsulClient:
     Args:
         address: ``http://HOST:PORT``, or ``https://…``; the port is 8500 or 8501 when left out.
         token: what it is allowed by; None for none.
-        token_file: a file with the token, read for each call so that it may be replaced; in place of `token`.
+        read_token: returns the token, in place of `token`; called for each call, in a worker thread, so that it may
+            change. It raises `ConfigurationError` where there is none.
         ca_file: whom the agent's certificate has to be signed by; None for those that the system trusts.
         connect_timeout_s: seconds to connect; default 1, unmeasured.
         timeout_s: seconds that any call may take, beyond what it waits for a change; default 10, unmeasured, because
@@ -81,13 +82,13 @@ class ConsulClient:
         address: str,
         *,
         token: str | None = None,
-        token_file: Path | None = None,
+        read_token: Callable[[], str] | None = None,
         ca_file: Path | None = None,
         connect_timeout_s: float = 1.0,
         timeout_s: float = 10.0,
         section: str = "consul",
     ) -> None:
-        if token is not None and token_file is not None:
+        if token is not None and read_token is not None:
             raise ConfigurationError(
                 f"is given beside {section}.token; leave one of them out", path=f"{section}.token_file"
             )
@@ -95,7 +96,7 @@ class ConsulClient:
             raise ConfigurationError(f"must be one word of ASCII, {_NOT_SHOWN}", path=f"{section}.token")
         self._address = _address(address, ca_file, section)
         self._token = token
-        self._token_file = token_file
+        self._read_token = read_token
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._changes = anyio.CapacityLimiter(_MAX_CHANGES_AT_ONCE)
@@ -219,20 +220,15 @@ class ConsulClient:
             await anyio.lowlevel.checkpoint_if_cancelled()
 
     def _said_token(self) -> str | None:
-        """Return the token, from its file if there is one. In a worker thread."""
-        if self._token_file is None:
+        """Return the token, read anew if it may change. In a worker thread."""
+        if self._read_token is None:
             return self._token
         try:
-            token = self._token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no text"
-            raise StoreRefusedError(
-                f"its token file {str(self._token_file)!r} cannot be read: {reason}", store=_NAME
-            ) from None
+            token = self._read_token().strip()
+        except ConfigurationError as error:
+            raise StoreRefusedError(str(error), store=_NAME) from None
         if not _is_token(token):
-            raise StoreRefusedError(
-                f"its token file {str(self._token_file)!r} must hold one word of ASCII, {_NOT_SHOWN}", store=_NAME
-            )
+            raise StoreRefusedError(f"its token must be one word of ASCII, {_NOT_SHOWN}", store=_NAME)
         return token
 
     def _exchange(self, read_timeout_s: float) -> Exchange:

@@ -63,7 +63,7 @@ class Address:
         """
         parts = urlsplit(url)
         port = parts.port
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.username is not None:
             raise ValueError(url)
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
             raise ValueError(url)

@@ -6,14 +6,16 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.memory.host_memory import FixedHostMemory
-from holdfast.application.container import Backend, Container, Model
+from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings import RetrievalSettings, SessionSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings
 from holdfast.domain.host_guard import HostGuardConfig
-from holdfast.ports.errors import BackendUnavailableError
+from holdfast.ports.errors import BackendUnavailableError, StoreRefusedError
 from holdfast.ports.inference import InferenceBackend
+from holdfast.ports.registry import ServiceInstance
 from tests.fakes.model import FakeLoader
+from tests.fakes.registry import FlakyRegistry, instance
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +34,25 @@ class Unreachable:
     async def reset(self, resource: InferenceBackend) -> None: ...
 
     async def close(self, resource: InferenceBackend) -> None: ...
+
+
+class PermittedRegistry(FlakyRegistry):
+    """A registry that lets this process read one service only."""
+
+    def __init__(self, permitted: str) -> None:
+        super().__init__()
+        self._permitted = permitted
+
+    async def instances(
+        self, service: str, *, index: int, wait_s: float
+    ) -> tuple[int | None, tuple[ServiceInstance, ...]]:
+        if service != self._permitted:
+            raise StoreRefusedError("may not be read", store="test")
+        return await super().instances(service, index=index, wait_s=wait_s)
+
+
+def unused(_: ServiceInstance) -> Backend:
+    raise AssertionError("the doctor opens no instance")
 
 
 def loaded(settings: Settings, sources: dict[str, str] | None = None) -> tuple[LoadedSettings, Container]:
@@ -128,3 +149,24 @@ async def test_diagnose_backend_that_has_to_be_loaded_tells_whether_it_fits_and_
     assert detail in diagnosis.checks[0].detail
     assert diagnosis.available_memory_bytes == free_bytes
     assert loader.attempts == 0
+
+
+@pytest.mark.parametrize("own", [None, instance(1, service="own")])
+@pytest.mark.parametrize("follows", [True, False])
+async def test_diagnose_asks_the_registry_only_for_a_service_that_this_process_has_to_do_with(
+    own: ServiceInstance | None, *, follows: bool
+) -> None:
+    used = "asks" if follows else "holdfast" if own is None else own.service
+    registry = PermittedRegistry(used)
+    await registry.register(instance(1), ttl_s=60.0, forget_after_s=60.0)
+    diagnosed, container = loaded(Settings.model_validate({"registry": {"kind": "file", "path": "unused"}}))
+    container.registry.override(providers.Object(Registry(services=registry, instance=own)))
+    if follows:
+        backends = {"extractive": Discovered(service="asks", make=unused)}
+        container.backends.override(providers.Object(backends))
+
+    diagnosis = await diagnose(diagnosed, container)
+
+    assert [check.passed for check in diagnosis.checks if check.name in {"registry", "backend extractive"}] == [
+        True
+    ] * 2

@@ -15,7 +15,7 @@ from holdfast.application.diagnosis import diagnose
 from holdfast.application.registry_settings import ConsulRegistrySettings, RegistrationSettings
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, load_settings
-from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.errors import ConfigurationError, StoreRefusedError
 from holdfast.ports.registry import ServiceInstance
 
 OWN: dict[str, Any] = {"service": "asks", "host": "10.0.0.7", "port": 8080}
@@ -168,6 +168,26 @@ def test_registry_that_no_client_can_be_made_of_is_refused_before_anything_is_op
         container.registry()
 
     assert caught.value.path == path
+
+
+@pytest.mark.anyio
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("mode", "complaint"), [(0o644, "is open to others"), (0o620, "is open to others"), (None, "No such file")]
+)
+async def test_token_file_that_is_open_to_others_or_missing_is_refused_before_anything_is_asked(
+    mode: int | None, complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    if mode is not None:
+        path.write_text(TOKEN)
+        path.chmod(mode)
+    settings = load(tmp_path, {"kind": "consul", "address": "http://127.0.0.1:1", "token_file": str(path)}).settings
+
+    with pytest.raises(StoreRefusedError, match=rf"^consul: registry\.token_file: .*token: {complaint}") as caught:
+        await registry_of(settings).services.instances("asks", index=0, wait_s=0.0)
+
+    assert TOKEN not in str(caught.value)
 
 
 def test_registry_of_consul_without_its_extra_names_the_setting_and_the_extra(

@@ -16,6 +16,8 @@ from holdfast.ports.errors import (
     JournalWriteError,
     RequestError,
     RetrievalError,
+    StoreRefusedError,
+    StoreUnavailableError,
 )
 
 
@@ -36,6 +38,8 @@ def _end_of(error: BaseException) -> object:
         (JournalSchemaError(path="out", found=2, supported=1), 2),
         (BatchError("not a journal"), 2),
         (RetrievalError("missing", path="docs"), 2),
+        (StoreRefusedError("answered 403", store="consul"), 2),
+        (StoreUnavailableError("does not answer", store="consul"), 1),
         (JournalWriteError("disk full", path="out"), 3),
         (BackendUnavailableError("down", backend="a"), 1),
         (DeadlineExceededError(timeout_s=1.0), 1),
