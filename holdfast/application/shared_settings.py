@@ -58,6 +58,8 @@ class RedisSettings(_SharedSettings):
         cluster: ``HOST:PORT`` of some of its nodes.
         database: the number of the database that the sentinels' primary is asked for.
         tls: whether sentinels and primary, or the cluster, are talked to over TLS.
+        ca_file: whom the servers' certificates have to be signed by; None, the default, for those that the system
+            trusts.
         username: None, the default, for the default user.
         password: None, the default, where none is asked for. Better in the environment
             (``HOLDFAST_SHARED__PASSWORD``) or in `password_file` than in a file that is shared.
@@ -80,6 +82,7 @@ class RedisSettings(_SharedSettings):
     cluster: tuple[str, ...] = ()
     database: int = Field(default=0, ge=0)
     tls: bool = False
+    ca_file: Path | None = None
     username: str | None = Field(default=None, min_length=1)
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -115,7 +118,25 @@ class RedisSettings(_SharedSettings):
             host_and_port(address, path="cluster", default_port=REDIS_PORT)
         if self.url is not None:
             _check_url(self.url)
+            require(
+                not self.tls or urlsplit(self.url).scheme != "unix", "there is none through a unix socket", path="tls"
+            )
+        require(
+            self.database == 0 or bool(self.sentinels),
+            "is for sentinels; a url ends with its own, and a cluster has one only",
+            path="database",
+        )
+        require(
+            self.ca_file is None or self.is_encrypted,
+            "checks no certificate without tls; leave it out, or use rediss:// or tls",
+            path="ca_file",
+        )
         return self
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are."""
+        return self.tls or urlsplit(self.url or "").scheme == "rediss"
 
 
 class SqliteSharedSettings(_SharedSettings):
@@ -159,5 +180,8 @@ def _check_url(url: str) -> None:
     if parts.scheme == "unix":
         require(not parts.netloc and parts.path != "", "must be unix:///PATH", path="url")
     else:
-        host_and_port(parts.netloc, path="url", default_port=REDIS_PORT)
+        try:
+            host_and_port(parts.netloc, path="url", default_port=REDIS_PORT)
+        except ConfigurationError as error:
+            raise ConfigurationError("names no HOST:PORT between // and /", path="url") from error
         require(parts.path.strip("/").isdecimal() or parts.path in {"", "/"}, "must end with /DATABASE", path="url")

@@ -9,9 +9,11 @@ Not responsible for: following it: see `holdfast.domain.store_link`; what is mad
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import urlsplit
 
@@ -78,7 +80,8 @@ async def open_shared_stores(settings: SharedSettings | None, clock: Clock) -> A
         clock: measures time between questions where the store has no clock of its own.
 
     Raises:
-        ConfigurationError: the driver is missing or does not run here, or the password cannot be read.
+        ConfigurationError: the driver is missing or does not run here, or the password or the certificates cannot be
+            read.
     """
     match settings:
         case None:
@@ -138,13 +141,25 @@ def _redis(settings: RedisSettings) -> RedisStore:
             address=_address(settings),
             username=settings.username,
             password=password,
-            tls=settings.tls or (settings.url or "").startswith("rediss:"),
+            tls=settings.is_encrypted,
+            ca_file=_checked(settings.ca_file),
             prefix=settings.prefix,
             connect_timeout_s=settings.connect_timeout_s,
             command_timeout_s=settings.command_timeout_s,
             max_connections=settings.max_connections,
         )
     )
+
+
+def _checked(ca_file: Path | None) -> Path | None:
+    if ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=ca_file)  # the driver reads it when it connects, and names no file then
+        except OSError as error:
+            raise ConfigurationError(
+                f"{str(ca_file)!r} cannot be used: {error.strerror or error}", path="shared.ca_file"
+            ) from error
+    return ca_file
 
 
 def _address(settings: RedisSettings) -> RedisAddress:

@@ -13,7 +13,9 @@ from holdfast.application.shared_stores import open_shared_stores
 from holdfast.ports.breaker_store import Opening
 from holdfast.ports.errors import StoreRefusedError
 from holdfast.ports.statistics import BreakerState
+from tests.fakes.certificate import write_certificate
 from tests.fakes.redis_server import RedisServer, StartRedis, form_cluster
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time, pytest.mark.slow]
 
@@ -66,6 +68,25 @@ async def test_unix_socket_is_reached_by_its_path(
     server = start_redis("--unixsocket", str(socket))
 
     await open_breaker(tmp_path, {"url": f"unix://{socket}"})
+
+    with server.client() as client:
+        assert client.exists("holdfast:{breaker:a}")
+
+
+async def test_tls_is_spoken_with_whom_the_certificates_of_ca_file_vouch_for(
+    start_redis: StartRedis, tmp_path: Path
+) -> None:
+    certificate = write_certificate(tmp_path / "server.pem")
+    port = free_port()
+    server = start_redis(
+        *("--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)),
+    )
+    url = f"rediss://127.0.0.1:{port}"
+
+    await open_breaker(tmp_path, {"url": url, "ca_file": str(certificate)})
+    with pytest.raises(StoreRefusedError, match=r"certificate verify failed.*shared\.ca_file"):
+        await open_breaker(tmp_path, {"url": url})
 
     with server.client() as client:
         assert client.exists("holdfast:{breaker:a}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 try:
@@ -49,6 +50,7 @@ class ClientOptions:
         username: None for the default user.
         password: None where none is asked for.
         tls: whether connections are encrypted, and the server's certificate checked.
+        ca_file: whom that has to be signed by; None for those that the system trusts.
         connect_timeout_s: seconds that connecting may take.
         command_timeout_s: seconds that an answer may take.
         max_connections: how many connections there are at once, to each node of a cluster.
@@ -57,6 +59,7 @@ class ClientOptions:
     username: str | None
     password: str | None = field(repr=False)
     tls: bool
+    ca_file: Path | None
     connect_timeout_s: float
     command_timeout_s: float
     max_connections: int
@@ -67,6 +70,7 @@ class ClientOptions:
             "username": self.username,
             "password": self.password,
             "ssl": self.tls,
+            **({} if self.ca_file is None else {"ssl_ca_certs": str(self.ca_file)}),
             "socket_connect_timeout": self.connect_timeout_s,
             "socket_timeout": self.command_timeout_s,
             "max_connections": self.max_connections,
@@ -117,9 +121,9 @@ class RedisSentinel:
     def connect(self, options: ClientOptions) -> Client:
         """Return a client, which asks a sentinel whenever it connects."""
         driver = options.of_driver()
-        common = ("socket_connect_timeout", "socket_timeout", "retry", "protocol", "ssl")
+        common = {"socket_connect_timeout", "socket_timeout", "retry", "protocol", "ssl", "ssl_ca_certs"}
         make = cast("Callable[..., Any]", Sentinel)  # not typed there
-        sentinel = make(self.sentinels, sentinel_kwargs={name: driver[name] for name in common})
+        sentinel = make(self.sentinels, sentinel_kwargs={name: driver[name] for name in common & driver.keys()})
         primary = _client(sentinel.master_for, service_name=self.service, db=self.database, **driver)
         return _Watched(primary, sentinel)
 

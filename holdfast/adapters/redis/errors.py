@@ -9,6 +9,7 @@ Sources: the error codes of https://redis.io/docs/latest/develop/reference/proto
 
 from __future__ import annotations
 
+import ssl
 from typing import Final
 
 from redis import exceptions
@@ -57,6 +58,8 @@ _UNKNOWN: Final = "the server says no; mend what it says, or use a Redis of vers
 def translated(error: Exception) -> StoreError | None:
     """Return what `error` means, or None if it is none of Redis' and none of the network's."""
     for candidate in _chain(error):
+        if isinstance(candidate.__context__, ssl.SSLCertVerificationError):  # the driver names it as no cause
+            return _refused(candidate.__context__, "mend the server's certificate, or shared.ca_file")
         for kind, remedy in _REFUSALS:
             if isinstance(candidate, kind):
                 return _refused(candidate, remedy)
@@ -91,4 +94,4 @@ def _refused(error: BaseException, remedy: str) -> StoreRefusedError:
 def _text(error: BaseException) -> str:
     if isinstance(error, MasterNotFoundError):  # its own text holds every option of the driver
         return "no sentinel that answers knows a primary of shared.service"
-    return str(error) or type(error).__name__
+    return str(error).rstrip(".") or type(error).__name__

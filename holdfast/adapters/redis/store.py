@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -54,6 +55,7 @@ class RedisConfig:
         username: None for the default user.
         password: None where none is asked for.
         tls: whether connections are encrypted, and the server's certificate checked.
+        ca_file: whom that has to be signed by; None for those that the system trusts.
         prefix: what all keys begin with; default ``holdfast``.
         connect_timeout_s: seconds that connecting may take; default 1, unmeasured.
         command_timeout_s: seconds that an answer may take; default 1, unmeasured. Whoever asks may give up earlier.
@@ -64,6 +66,7 @@ class RedisConfig:
     username: str | None = None
     password: str | None = None
     tls: bool = False
+    ca_file: Path | None = None
     prefix: str = "holdfast"
     connect_timeout_s: float = 1.0
     command_timeout_s: float = 1.0
@@ -124,6 +127,7 @@ class RedisStore:
                 username=config.username,
                 password=config.password,
                 tls=config.tls,
+                ca_file=config.ca_file,
                 connect_timeout_s=config.connect_timeout_s,
                 command_timeout_s=config.command_timeout_s,
                 max_connections=config.max_connections,

@@ -41,7 +41,9 @@ def test_shared_by_default_is_nothing(tmp_path: Path) -> None:
         {"url": "redis://[::1]:7000"},
         {"url": "unix:///run/redis.sock"},
         {"sentinels": ["a:26379", "b"], "service": "primary", "database": 2},
-        {"cluster": ["a:6379", "[::1]:6380"], "tls": True},
+        {"cluster": ["a:6379", "[::1]:6380"], "tls": True, "ca_file": "ca.pem"},
+        {"url": "rediss://redis.example", "ca_file": "ca.pem"},
+        {"url": "redis://redis.example", "tls": True, "ca_file": "ca.pem"},
     ],
 )
 def test_shared_in_redis_wherever_it_is_is_taken(where: dict[str, Any], tmp_path: Path) -> None:
@@ -85,8 +87,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"shared\.url: holds a password or a user",
     ),
     "options in the url": ({"kind": "redis", "url": f"{URL}?db=1"}, r"shared\.url: has options behind"),
-    "no host": ({"kind": "redis", "url": "redis:///0"}, r"shared\.url: each must be HOST:PORT"),
-    "a port of letters": ({"kind": "redis", "url": "redis://a:b"}, r"shared\.url: each must be HOST:PORT"),
+    "no host": ({"kind": "redis", "url": "redis:///0"}, r"shared\.url: names no HOST:PORT between // and /"),
+    "a port of letters": ({"kind": "redis", "url": "redis://a:b"}, r"shared\.url: names no HOST:PORT"),
+    "a database beside the url": (
+        {"kind": "redis", "url": URL, "database": 3},
+        r"shared\.database: is for sentinels; a url ends with its own, and a cluster has one only",
+    ),
+    "a database of a cluster": (
+        {"kind": "redis", "cluster": ["a"], "database": 3},
+        r"shared\.database: is for sentinels",
+    ),
+    "tls through a socket": ({"kind": "redis", "url": "unix:///s", "tls": True}, r"shared\.tls: there is none through"),
+    "a certificate that nobody checks": (
+        {"kind": "redis", "url": URL, "ca_file": "ca.pem"},
+        r"shared\.ca_file: checks no certificate without tls; leave it out, or use rediss:// or tls",
+    ),
     "a database of letters": ({"kind": "redis", "url": "redis://a/b"}, r"shared\.url: must end with /DATABASE"),
     "a socket that is none": ({"kind": "redis", "url": "unix://a/b"}, r"shared\.url: must be unix:///PATH"),
     "a sentinel that is none": (
@@ -239,6 +254,22 @@ async def test_shared_in_redis_with_a_password_file_that_others_may_read_is_refu
             pass
 
     assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file or directory"), ("no certificate", "NO_CERTIFICATE_OR_CRL_FOUND")]
+)
+async def test_shared_in_redis_with_a_ca_file_that_holds_none_is_refused(
+    content: str | None, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(ConfigurationError, match=rf"^shared\.ca_file: .*ca\.pem' cannot be used: .*{said}"):
+        async with open_shared_stores(RedisSettings(kind="redis", url=URL, tls=True, ca_file=file), ManualClock()):
+            pass
 
 
 @pytest.mark.anyio

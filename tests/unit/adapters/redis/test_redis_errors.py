@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from redis import exceptions
 from redis._parsers.base import BaseParser
@@ -101,6 +103,21 @@ def test_error_whose_causes_go_in_a_circle_is_translated() -> None:
     one.__cause__, other.__cause__ = other, one
 
     assert isinstance(translated(one), StoreUnavailableError)
+
+
+def test_certificate_that_is_not_trusted_is_refused_whatever_the_driver_makes_of_it() -> None:
+    wrapped = exceptions.ConnectionError("Error 1 connecting to 127.0.0.1:6379.")
+    wrapped.__context__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
+
+    meaning = translated(wrapped)
+
+    assert isinstance(meaning, StoreRefusedError)
+    assert "certificate verify failed" in str(meaning)
+    assert "shared.ca_file" in str(meaning)
+
+
+def test_remedy_follows_what_the_server_says_without_its_full_stop() -> None:
+    assert "Authentication required: mend" in str(translated(parsed("NOAUTH Authentication required.")))
 
 
 def test_error_without_a_text_is_told_by_its_type() -> None:
