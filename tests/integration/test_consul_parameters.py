@@ -38,6 +38,7 @@ async def test_prefix_is_the_same_with_and_without_slashes(consul_agent: ConsulA
         ('{"strategy": "weighted"}', {"strategy": "weighted"}),
         ("[sic] is no list", "[sic] is no list"),
         ("nullified", "nullified"),
+        ("[" + "1" * 5000 + "]", "[" + "1" * 5000 + "]"),
         ("jä\n", "jä\n"),
     ],
 )

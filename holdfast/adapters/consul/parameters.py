@@ -79,8 +79,8 @@ class ConsulParameters:
             raise self._refusal(key, "holds no text") from None
         try:
             return json.loads(text) if text.startswith(_JSON) else text
-        except json.JSONDecodeError:
-            return text  # which only looks like JSON, as "[sic]" does
+        except ValueError:
+            return text  # which only looks like JSON, as "[sic]" does, or has a number of 5000 digits
         except RecursionError:
             raise self._refusal(key, "is nested too deeply") from None
 

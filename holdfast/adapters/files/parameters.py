@@ -9,6 +9,9 @@ Not responsible for: writing it. A file that is written into may be seen half-wr
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +72,7 @@ class FileParameters:
     def _read(self, known: bytes) -> tuple[bytes, Mapping[str, object] | None]:
         """Return the content, and its values unless it is known. In a worker thread."""
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_open_no_pipe) as file:
                 content = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             raise StoreUnavailableError(f"there is no {str(self._path)!r}", store=_NAME) from None
@@ -81,8 +84,14 @@ class FileParameters:
             raise StoreRefusedError(f"{str(self._path)!r} is larger than {_MAX_BYTES} bytes", store=_NAME)
         try:
             return content, tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also for what is TOML: a number of 5000 digits, deep nesting
             raise StoreRefusedError(f"{str(self._path)!r} is not valid TOML: {error}", store=_NAME) from error
+
+
+def _open_no_pipe(path: str, flags: int) -> int:
+    if stat.S_ISFIFO(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, which would be waited for")
+    return os.open(path, flags)
 
 
 _: type[ParameterStore] = FileParameters

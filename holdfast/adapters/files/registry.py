@@ -13,16 +13,19 @@ Not responsible for: folders on other machines, whose clocks and caches are thei
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+import anyio
 from anyio.to_thread import run_sync
 
 from holdfast.adapters.files.atomic_writer import AtomicFileWriter
@@ -36,7 +39,17 @@ _NAME: Final = "file registry"
 _MAX_FILE_BYTES: Final = 64 * 1024
 _MAX_FILES: Final = 1000
 """Of one service; what is beyond, in order of the names, is not read. Unmeasured, as the size."""
-_NEEDS_MENDING: Final = (PermissionError, NotADirectoryError, IsADirectoryError)
+_NEEDS_MENDING: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,  # a file in the place of a folder
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,7 @@ class FileRegistry:
         self._looked_at_s: dict[str, float] = {}
         self._seen: dict[Path, tuple[int, float]] = {}
         self._lists: dict[str, tuple[int, tuple[ServiceInstance, ...]]] = {}
+        self._looking = anyio.Lock()  # or a look that began earlier and ended later would tell what was before as new
 
     async def register(self, instance: ServiceInstance, *, ttl_s: float, forget_after_s: float) -> None:
         """List `instance`, in the place of the one of the same service and id.
@@ -134,7 +148,8 @@ class FileRegistry:
         """
         ends_at_s = self._clock.monotonic_s() + wait_s
         while True:
-            found, listed = await self._look(service)
+            async with self._looking:
+                found, listed = await self._look(service)
             left_s = ends_at_s - self._clock.monotonic_s()
             if found != index or left_s <= 0:
                 return found, listed
@@ -150,7 +165,8 @@ class FileRegistry:
         self._looked_at_s[service] = now_s
         for found in every:
             if silent_s[found.path] >= found.entry.ttl_s + found.entry.forget_after_s:
-                await run_sync(_remove, found.path)
+                with suppress(OSError):  # not ours to remove, perhaps; it is not listed all the same
+                    await run_sync(_remove, found.path)
         listed = tuple(found.entry.instance for found in every if silent_s[found.path] < found.entry.ttl_s)
         folder = self._folder / _quoted(service)
         for path in [path for path in self._seen if path.parent == folder and path not in silent_s]:
@@ -171,13 +187,14 @@ class FileRegistry:
         return now_s - seen[1]
 
     def _translated(self, error: OSError) -> StoreRefusedError | StoreUnavailableError:
-        kind = StoreRefusedError if isinstance(error, _NEEDS_MENDING) else StoreUnavailableError
+        kind = StoreRefusedError if error.errno in _NEEDS_MENDING else StoreUnavailableError
         return kind(f"{self._folder}: cannot be used: {error.strerror}", store=_NAME)
 
 
 def _read_folder(folder: Path) -> list[_Found]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json"))
+        # Files only: a pipe would be waited for.
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json") and entry.is_file())
     except FileNotFoundError:
         return []
     every = (_read(folder / name) for name in names[:_MAX_FILES])

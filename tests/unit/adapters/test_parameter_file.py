@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anyio
@@ -30,6 +31,8 @@ async def test_parameters_of_a_file_that_is_not_there_are_unavailable_until_it_i
         (b"timeout_s = ", "is not valid TOML: Invalid value"),
         (b"timeout_s = 1\ntimeout_s = 2", "is not valid TOML: Cannot overwrite"),
         (b"\xff", "is not valid TOML: 'utf-8' codec can't decode"),
+        (b"timeout_s = " + b"1" * 5000, "is not valid TOML: Exceeds the limit"),
+        (b"a = " + b"[" * 100_000, "is not valid TOML: "),
         (b"#" * (1024 * 1024 + 1), "is larger than 1048576 bytes"),
     ],
 )
@@ -48,6 +51,13 @@ async def test_parameters_of_a_file_that_is_none_are_refused_in_one_line(
 async def test_parameters_in_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreRefusedError, match="cannot be read: Is a directory"):
         await FileParameters(tmp_path).parameters(index=0, wait_s=0.0)
+
+
+async def test_pipe_in_place_of_the_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with anyio.fail_after(10), pytest.raises(StoreRefusedError, match="cannot be read: it is a pipe"):
+        await FileParameters(tmp_path / "pipe").parameters(index=0, wait_s=0.0)
 
 
 async def test_parameters_that_were_broken_for_a_while_are_read_again(tmp_path: Path) -> None:

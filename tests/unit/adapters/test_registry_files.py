@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from holdfast.adapters.files import registry as module
@@ -274,7 +277,7 @@ async def test_deregister_that_the_disk_refuses_is_an_error(place: Place, monkey
     await place.register()
     monkeypatch.setattr(Path, "unlink", _failing(errno.EROFS))
 
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreRefusedError, match="Read-only file system"):
         await place.registry.deregister(ONE)
 
 
@@ -283,10 +286,67 @@ async def test_folder_that_is_a_file_is_refused_by_every_call(tmp_path: Path) ->
     path.write_text("not a folder")
     registry = FileRegistry(path, clock=ManualClock())
 
-    with pytest.raises((StoreRefusedError, StoreUnavailableError), match="cannot be used"):
+    with pytest.raises(StoreRefusedError, match="cannot be used"):
         await registry.register(ONE, ttl_s=1.0, forget_after_s=1.0)
     with pytest.raises(StoreRefusedError, match="cannot be used"):
         await registry.instances("asks", index=0, wait_s=0.0)
+
+
+async def test_id_that_no_file_can_be_named_after_is_refused(place: Place) -> None:
+    with pytest.raises(StoreRefusedError, match="File name too long"):
+        await place.registry.register(replace(ONE, instance_id="x" * 300), ttl_s=1.0, forget_after_s=1.0)
+
+
+async def test_dead_instance_that_may_not_be_removed_is_not_listed_and_harms_nobody(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.register()
+    place.pass_time(1000.0)
+    await place.register(instance(2))
+    monkeypatch.setattr(Path, "unlink", _failing(errno.EACCES))
+
+    assert await place.listed() == ["asks-2"]
+
+
+async def test_pipe_in_place_of_a_file_is_not_waited_for(place: Place) -> None:
+    await place.register()
+    os.mkfifo(place.file.parent / "asks-2.json")
+
+    with anyio.fail_after(10):
+        assert await place.listed() == ["asks-1"]
+
+
+async def test_look_that_began_before_another_does_not_undo_what_that_one_saw(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.register()
+    began, goes_on = threading.Event(), threading.Event()
+    read_folder = module._read_folder
+    reads = iter([True, False, False])
+
+    def read(folder: Path) -> object:
+        found = read_folder(folder)
+        if next(reads):
+            began.set()
+            goes_on.wait(10)
+        return found
+
+    monkeypatch.setattr(module, "_read_folder", read)
+    seen: list[tuple[int | None, tuple[ServiceInstance, ...]]] = []
+
+    async def look() -> None:
+        seen.append(await place.registry.instances("asks", index=0, wait_s=0.0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await anyio.to_thread.run_sync(began.wait, 10)
+        await place.register(instance(2))
+        tasks.start_soon(look)
+        await anyio.wait_all_tasks_blocked()
+        goes_on.set()
+
+    assert [len(instances) for _, instances in seen] == [1, 2]
+    assert (await place.registry.instances("asks", index=0, wait_s=0.0))[0] == 2
 
 
 async def test_two_who_look_at_once_see_the_same(place: Place) -> None:
