@@ -19,7 +19,7 @@ from holdfast.domain.route_choice import check_weights
 from holdfast.domain.token_estimate import estimate_text_tokens
 from holdfast.domain.validation import require
 
-__all__ = ["check_consistency", "check_time_to_load"]
+__all__ = ["check_consistency", "check_time_to_load", "shares_sessions"]
 
 
 def check_consistency(settings: Settings, *, backends: Collection[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     )
     _check_memory(settings)
     require(
-        settings.sessions.database is None or not _shares_sessions(settings),
+        settings.sessions.database is None or not shares_sessions(settings),
         "keeps sessions in a file, and shared.share keeps them in the store; leave this out, or sessions out of that",
         path="sessions.database",
     )
@@ -132,7 +132,7 @@ def _check_memory(settings: Settings) -> None:
     )
     require(
         sessions.database is not None
-        or _shares_sessions(settings)
+        or shares_sessions(settings)
         or settings.max_memory_bytes >= largest_bytes + sessions.max_total_bytes,
         f"{settings.max_memory_bytes} bytes have no room for a request that counts {largest_bytes} beside the sessions "
         f"in memory of sessions.max_total_bytes, {sessions.max_total_bytes}; raise one, lower the other, or set "
@@ -157,7 +157,8 @@ def _check_gateway(settings: Settings) -> None:
     )
 
 
-def _shares_sessions(settings: Settings) -> bool:
+def shares_sessions(settings: Settings) -> bool:
+    """Return whether sessions are kept where several processes share them."""
     return settings.shared is not None and "sessions" in settings.shared.share
 
 

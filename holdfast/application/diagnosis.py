@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from dependency_injector import providers
 
 from holdfast.application.authenticated_service import Identity
-from holdfast.application.consistency import check_consistency
+from holdfast.application.consistency import check_consistency, shares_sessions
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.live_settings import is_live
 from holdfast.application.prompt_settings import make_book
@@ -164,7 +164,10 @@ async def _check_retriever(container: Container) -> Check:
 
 
 async def _check_sessions(container: Container) -> Check:
-    kept = "in a database" if container.settings().sessions.database is not None else "in memory"
+    settings: Settings = container.settings()
+    if shares_sessions(settings):
+        return Check(name="sessions", passed=True, detail="kept in the store that is shared; see there")
+    kept = "in a database" if settings.sessions.database is not None else "in memory"
     try:
         async with container.session_store() as store:
             detail = f"ready: {store.totals().sessions} {kept}"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from dependency_injector import providers
@@ -10,6 +12,7 @@ from holdfast.application.container import Backend, Container, Discovered, Model
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.settings import RetrievalSettings, SessionSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings
+from holdfast.application.shared_settings import RedisSettings
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.ports.errors import BackendUnavailableError, StoreRefusedError
 from holdfast.ports.inference import InferenceBackend
@@ -125,6 +128,23 @@ async def test_diagnose_database_of_sessions_is_opened_or_told_with_its_path(tmp
     assert [check.passed for check in checks] == [True, False]
     assert checks[0].detail == "ready: 0 in a database"
     assert "notes.txt" in checks[1].detail
+
+
+@pytest.mark.parametrize(
+    ("share", "detail"),
+    [(("sessions",), "kept in the store that is shared; see there"), (("breakers",), "ready: 0 in memory")],
+)
+async def test_diagnose_sessions_that_processes_share_are_not_said_to_be_in_memory(
+    share: tuple[Literal["sessions", "breakers"], ...], detail: str
+) -> None:
+    settings, container = loaded(
+        Settings(shared=RedisSettings(kind="redis", url="redis://127.0.0.1:6379", share=share))
+    )
+    container.shared_stores.override(providers.Object(nullcontext()))
+
+    diagnosis = await diagnose(settings, container)
+
+    assert [check.detail for check in diagnosis.checks if check.name == "sessions"] == [detail]
 
 
 @pytest.mark.parametrize(
