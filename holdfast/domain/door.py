@@ -82,6 +82,8 @@ def parameter_problem(parameters: Parameters) -> str | None:
 
 
 def _tool_problem(parameters: Parameters) -> str | None:
+    if not parameters.tools:
+        return None if parameters.tool_choice is None else "tool_choice: needs tools"
     names = [tool.name for tool in parameters.tools]
     if not all(names):
         return "tools: each needs a name"
@@ -89,8 +91,6 @@ def _tool_problem(parameters: Parameters) -> str | None:
         return "tools: each needs a name of its own"
     if unusable := next((tool for tool in parameters.tools if not _is_json_object(tool.json_schema)), None):
         return f"tools: the json_schema of {unusable.name!r} must be a JSON object, as text"
-    if parameters.tool_choice is not None and not parameters.tools:
-        return "tool_choice: needs tools"
     return None
 
 
@@ -115,15 +115,20 @@ def _check_tool_messages(request: Request) -> None:
 
 def _texts(request: Request) -> Iterator[tuple[str, str]]:
     # Those that have no bound of their own. Names first, so that a refusal tells of the one that is out of proportion.
-    yield "model", request.model or ""
-    yield "persona", request.persona or ""
-    yield "idempotency_key", request.idempotency_key or ""
-    yield "request_id", request.request_id or ""
+    if request.model is not None:
+        yield "model", request.model
+    if request.persona is not None:
+        yield "persona", request.persona
+    if request.idempotency_key is not None:
+        yield "idempotency_key", request.idempotency_key
+    if request.request_id is not None:
+        yield "request_id", request.request_id
     if request.trace is not None:
         yield from (("trace", text) for text in request.trace.headers().values())
     for stop in request.parameters.stop:
         yield "parameters.stop", stop
-    yield "parameters.json_schema", request.parameters.json_schema or ""
+    if request.parameters.json_schema is not None:
+        yield "parameters.json_schema", request.parameters.json_schema
     for tool in request.parameters.tools:
         yield from (("parameters.tools", text) for text in tool.texts)
     for message in request.messages:

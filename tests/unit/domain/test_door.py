@@ -11,6 +11,7 @@ from holdfast.domain.door import MAX_TENANT_CHARS, check_request
 from holdfast.ports.errors import RequestError
 from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role, Tool, ToolCall, ToolChoice
 from holdfast.ports.service import Priority, Request
+from holdfast.ports.trace import TraceContext
 
 QUESTION = Request(messages=(Message(role=Role.USER, content="why?"),))
 
@@ -146,6 +147,23 @@ def test_check_request_that_ends_with_what_a_tool_gave_back_counts_all_that_was_
     size_bytes = check_request(replace(QUESTION, messages=CALLED), max_bytes=100)
 
     assert size_bytes == len("why?") + len("c1" + "clock" + '{"zone":"UTC"}') + len("noon" + "c1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (replace(QUESTION, model="m" * 97), "model"),
+        (replace(QUESTION, persona="p" * 97), "persona"),
+        (replace(QUESTION, idempotency_key="k" * 97), "idempotency_key"),
+        (replace(QUESTION, request_id="i" * 97), "request_id"),
+        (replace(QUESTION, parameters=Parameters(stop=("s" * 97,))), "parameters.stop"),
+        (replace(QUESTION, trace=TraceContext(trace_id="1" * 32, span_id="2" * 16, state="t=" + "1" * 97)), "trace"),
+    ],
+)
+def test_check_request_text_without_a_bound_of_its_own_counts_and_is_named(asked: Request, field: str) -> None:
+    assert check_request(asked, max_bytes=1000) > 100
+    with pytest.raises(RequestError, match=rf"^{field}: \d+ bytes or more do not fit into the 96 allowed"):
+        check_request(asked, max_bytes=96)
 
 
 def test_check_request_counts_tools_and_schema() -> None:
