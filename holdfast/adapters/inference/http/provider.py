@@ -2,7 +2,7 @@
 
 Responsibility: `ResourceProvider` of backends that share one client, and with it the connections that are kept.
 Guarantees: there is a client from the first resource that a pool makes to the last one that it closes, and none before
-    and after; the driver is the fastest one that is installed and runs on this loop.
+    and after; the driver is the fastest one that is installed and runs on this loop, and loaded before the first call.
 Not responsible for: how many calls there are at once: the pool bounds them, and with them the connections.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Final
 
 import anyio
+from anyio import NoEventLoopError
 
 from holdfast.adapters.inference.http.backend import HttpBackend
 from holdfast.adapters.inference.http.client import HttpClient
@@ -40,18 +42,22 @@ def open_transport(base_url: str, config: HttpConfig) -> Transport:
     Raises:
         ConfigurationError: there is none.
     """
+    return _fastest("kind")(base_url, config)
+
+
+def _fastest(path: str) -> OpenTransport:
     if _is_asyncio() and _is_installed(_ON_ASYNCIO):
         from holdfast.adapters.inference.http.aiohttp_transport import AiohttpTransport  # noqa: PLC0415 - if installed
 
-        return AiohttpTransport(base_url, config)
+        return AiohttpTransport
     if _is_installed(_ANYWHERE):
         from holdfast.adapters.inference.http.httpx_transport import HttpxTransport  # noqa: PLC0415 - if installed
 
-        return HttpxTransport(base_url, config)
+        return HttpxTransport
     raise ConfigurationError(
         f"{_ON_ASYNCIO} does not run on this event loop, and {_ANYWHERE} is not installed: "
         "pip install 'holdfast[openai]'",
-        path="kind",
+        path=path,
     )
 
 
@@ -68,7 +74,7 @@ class HttpBackendProvider:
         open_transport: makes the connections.
 
     Raises:
-        ConfigurationError: no driver is installed.
+        ConfigurationError: no driver is installed, or none that runs on this loop.
     """
 
     def __init__(  # noqa: PLR0913 - one for each part
@@ -86,6 +92,9 @@ class HttpBackendProvider:
             raise ConfigurationError(
                 f"needs {_ON_ASYNCIO} or {_ANYWHERE}: pip install 'holdfast[openai]'", path=f"backends.{name}.kind"
             )
+        # Loading a driver takes tenths of a second: now, since the first call would hold up all others for so long.
+        with suppress(NoEventLoopError):  # what is made outside of a loop learns only there which one it takes
+            _fastest(f"backends.{name}.kind")
         self._name = name
         self._base_url = base_url
         self._dialect = dialect
