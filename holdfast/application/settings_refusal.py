@@ -34,6 +34,8 @@ __all__ = ["nearest_name", "refusal", "told_source"]
 
 _SECRETS: Final = {"api_key", "api_keys", "token", "password"}
 """Sections and settings whose values are never shown."""
+_MAX_SHOWN: Final = 200
+"""Characters of a value that are shown; unmeasured."""
 
 
 def refusal(problems: list[ErrorDetails], sources: Mapping[str, str]) -> ConfigurationError:
@@ -67,7 +69,8 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
         )
     elif problem["type"].startswith("union_tag_"):
         parts.append("kind")
-        message = f"must be {' or '.join(map(repr, _kinds_of(parts[0])))}"
+        kinds = " or ".join(map(repr, _kinds_of(parts[0])))
+        message = f"is missing; it is {kinds}" if problem["type"] == "union_tag_not_found" else f"must be {kinds}"
     elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, unknown = parts
         nearest = nearest_name(unknown, _keys_below(parents, chosen))
@@ -79,7 +82,9 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
         message = "is missing, and has no default"
     else:
-        shown = "" if _SECRETS & set(parts) else f", not {problem['input']!r}"
+        given = repr(problem["input"])
+        given = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}…"
+        shown = "" if _SECRETS & set(parts) else f", not {given}"
         message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{shown}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
 

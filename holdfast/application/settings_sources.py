@@ -179,7 +179,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for what is TOML: a number of 5000 digits, deep nesting
         raise ConfigurationError(f"is not valid TOML: {error}", path=str(path)) from error
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", path=str(path)) from error

@@ -1,13 +1,13 @@
 """Checks for constructors' arguments, so that every mechanism refuses the same things in the same words.
 
 Responsibility: raise `ConfigurationError` naming the argument, its value and the remedy.
-Guarantees: NaN and infinities are refused wherever a number is expected.
+Guarantees: NaN, infinities and whole numbers beyond any float are refused wherever a number is expected.
 Not responsible for: values that arrive while running; those are trusted once they are typed.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 
 from holdfast.ports.errors import ConfigurationError
 
@@ -24,13 +24,17 @@ def require(condition: bool, message: str, *, path: str) -> None:  # noqa: FBT00
         raise ConfigurationError(message, path=path)
 
 
+def _is_finite(value: float) -> bool:
+    return abs(value) <= sys.float_info.max  # math.isfinite raises for a whole number beyond that
+
+
 def require_positive(path: str, value: float) -> None:
     """Raise unless `value` is finite and above zero.
 
     Raises:
         ConfigurationError: naming the path and the value.
     """
-    require(math.isfinite(value) and value > 0, f"must be a finite number above 0, not {value!r}", path=path)
+    require(_is_finite(value) and value > 0, f"must be a finite number above 0, not {value!r}", path=path)
 
 
 def require_at_least(path: str, value: float, minimum: float) -> None:
@@ -40,7 +44,7 @@ def require_at_least(path: str, value: float, minimum: float) -> None:
         ConfigurationError: naming the path, the value and the minimum.
     """
     require(
-        math.isfinite(value) and value >= minimum,
+        _is_finite(value) and value >= minimum,
         f"must be a finite number of at least {minimum!r}, not {value!r}",
         path=path,
     )
@@ -52,9 +56,7 @@ def require_not_below(path: str, value: float, other_path: str, other: float) ->
     Raises:
         ConfigurationError: naming both paths and both values.
     """
-    require(
-        math.isfinite(value) and value >= other, f"must be at least {other_path}, {other!r}, not {value!r}", path=path
-    )
+    require(_is_finite(value) and value >= other, f"must be at least {other_path}, {other!r}, not {value!r}", path=path)
 
 
 def require_ratio(path: str, value: float) -> None:

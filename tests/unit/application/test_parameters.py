@@ -133,6 +133,7 @@ async def test_rate_limit_that_changes_is_met_by_the_next_requests() -> None:
         ({"parameters": {"kind": "toml"}}, "parameters"),
         ({"timeout_s": True}, "timeout_s"),
         ({"guard": "none"}, "guard"),
+        ({"admission": {"max_bytes": 10**400}}, "admission.max_bytes"),
     ],
 )
 async def test_value_that_is_broken_changes_nothing_and_makes_one_event(

@@ -120,7 +120,10 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
             {"backends": {"a": {"kind": "oracle"}}},
             r"^backends\.a\.kind: must be 'extractive' or 'scripted'( or '\w+')+ \(arguments\)$",
         ),
-        ({"backends": {"a": {"kinds": "scripted"}}}, r"^backends\.a\.kind: must be 'extractive' or 'scripted'( or '\w+')+$"),
+        (
+            {"backends": {"a": {"kinds": "scripted"}}},
+            r"^backends\.a\.kind: must be 'extractive' or 'scripted'( or '\w+')+$",
+        ),
         ({"timeout_s": True}, r"^timeout_s: must be a number, not True \(arguments\)$"),
         ({"guard": {"pool": {"max_size": True}}}, r"^guard\.pool\.max_size: must be a number, not True"),
     ],
@@ -155,8 +158,16 @@ def test_load_settings_variable_that_is_not_json_is_refused(tmp_path: Path, monk
         load_settings(tmp_path)
 
 
-def test_load_settings_file_that_is_not_toml_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "holdfast.toml").write_text("timeout_s = = 1")
+def test_load_settings_value_that_is_refused_is_not_shown_at_length(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^timeout_s: .*, not 'x+… \(arguments\)$") as raised:
+        load_settings(tmp_path, {"timeout_s": "x" * 100_000})
+
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("content", ["timeout_s = = 1", f"timeout_s = {'1' * 5000}", f"timeout_s = {'[' * 100_000}"])
+def test_load_settings_file_that_is_not_toml_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text(content)
 
     with pytest.raises(ConfigurationError, match=r"holdfast\.toml: is not valid TOML"):
         load_settings(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
 from holdfast.ports.errors import ConfigurationError
 
-NOT_FINITE = [math.nan, math.inf, -math.inf]
+NOT_FINITE = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]
 
 
 def test_require_condition_that_holds_passes() -> None:
