@@ -70,7 +70,7 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     elif problem["type"].startswith("union_tag_"):
         parts.append("kind")
         kinds = " or ".join(map(repr, _kinds_of(parts[0])))
-        message = f"is missing; it is {kinds}" if problem["type"] == "union_tag_not_found" else f"must be {kinds}"
+        message = f"is missing; set it to {kinds}" if problem["type"] == "union_tag_not_found" else f"must be {kinds}"
     elif problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, unknown = parts
         nearest = nearest_name(unknown, _keys_below(parents, chosen))

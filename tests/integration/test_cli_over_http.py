@@ -59,6 +59,10 @@ def test_run_against_nobody_fails_each_item_with_its_reason(tmp_path: Path) -> N
         (["--backend", "openai", "--base-url", "127.0.0.1:8080"], "backends.openai.base_url: must be like http://"),
         (["--backend", "opena"], "only_backend: 'opena' is none of the backends: extractive"),
         (["--base-url", "http://127.0.0.1:8080/v1"], "--base-url: needs --backend"),
+        (
+            ["--backend", "mine", "--base-url", "http://host"],
+            "backends.mine.kind: is missing; set it to 'extractive' or ",
+        ),
         (["--backend", "anthropic", "--base-url", "http://host"], "backends.anthropic.model: is missing"),
     ],
 )

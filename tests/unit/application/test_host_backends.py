@@ -74,7 +74,7 @@ async def test_agent_that_is_missing_is_a_backend_that_is_down_and_the_next_one_
 
 async def test_agent_that_is_missing_and_alone_is_told_as_it_is(tmp_path: Path) -> None:
     async with open_orchestrator(settings_of(agent=agent_of(StubAgent(tmp_path), guard=ONCE))) as service:
-        with pytest.raises(BackendUnavailableError, match="is no program, or name it in cli_path"):
+        with pytest.raises(BackendUnavailableError, match=r"cli_path: .* is no program"):
             await service.submit(ask())
 
 

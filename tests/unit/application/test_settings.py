@@ -122,7 +122,7 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
         ),
         (
             {"backends": {"a": {"kinds": "scripted"}}},
-            r"^backends\.a\.kind: must be 'extractive' or 'scripted'( or '\w+')+$",
+            r"^backends\.a\.kind: is missing; set it to 'extractive' or 'scripted'( or '\w+')+$",
         ),
         ({"timeout_s": True}, r"^timeout_s: must be a number, not True \(arguments\)$"),
         ({"guard": {"pool": {"max_size": True}}}, r"^guard\.pool\.max_size: must be a number, not True"),

@@ -113,8 +113,9 @@ class ClaudeAgentBackend:
         except ImportError as error:
             raise BackendUnavailableError(str(error), backend=self._name) from error
         if program is None:
-            missing = "there is no Claude agent here; install it" if cli_path is None else f"{cli_path} is no program"
-            raise BackendUnavailableError(f"{missing}, or name it in cli_path", backend=self._name)
+            nowhere = "there is no Claude agent here; install it, or name it in cli_path"
+            missing = nowhere if cli_path is None else f"cli_path: {cli_path} is no program"
+            raise BackendUnavailableError(missing, backend=self._name)
         return program
 
 
