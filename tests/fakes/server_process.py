@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -63,13 +64,16 @@ class ServerProcess:
             process.wait()
 
     def freeze(self) -> None:
-        """Stop it by SIGSTOP: its connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        """Stop it by SIGSTOP: its connections stay open and nothing answers from now on."""
+        process = self._signal(signal.SIGSTOP)
+        # Its threads end what they are in the midst of; the parent is told when the last one has stopped.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let a frozen one go on."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> subprocess.Popen[bytes]:
         assert self._process is not None, f"{self.name} does not run"
         self._process.send_signal(number)
+        return self._process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from redis.retry import Retry
 
 from tests.fakes.consul_agent import ConsulAgent, StartConsul
 from tests.fakes.redis_server import RedisServer, StartRedis, form_cluster
-from tests.fakes.server_process import wait_until
+from tests.fakes.server_process import ServerProcess, wait_until
 from tests.servers import GIVEN, free_port, server_program
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,38 @@ def test_redis_server_frozen_answers_nobody_until_it_is_thawed(start_redis: Star
 
     with server.client() as client:
         assert client.ping()
+
+
+BUSY = """
+import os, threading
+
+file = os.open("count", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+def write():
+    while True:
+        os.write(file, bytes(20_000))
+        os.truncate("count", 0)
+
+for _ in range(8):
+    threading.Thread(target=write).start()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what threads do is asked of /proc")
+def test_server_frozen_has_stopped_all_its_threads_when_that_returns(tmp_path: Path) -> None:
+    server = ServerProcess("busy", tmp_path, is_ready=(tmp_path / "count").exists)
+    server.start([sys.executable, "-c", f"import os; print(os.getpid(), flush=True)\n{BUSY}"])
+    threads = Path(f"/proc/{server.log.strip()}/task")
+    states: set[str] = set()
+    try:
+        for _ in range(50):
+            server.freeze()
+            states |= {(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads.iterdir()}
+            server.thaw()
+    finally:
+        server.kill()
+
+    assert states == {"T"}
 
 
 def test_redis_server_with_a_password_refuses_who_does_not_say_it(start_redis: StartRedis) -> None:
