@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.domain.text_size import utf8_size_bytes
-from holdfast.ports.inference import Message, Parameters, Prompt
+from holdfast.ports.inference import Message, Parameters, Prompt, Tool
 from holdfast.ports.service import Request
 
 __all__ = [
@@ -94,8 +94,11 @@ def estimate_text_tokens(size_bytes: int) -> int:
 
 
 def _estimate(messages: Sequence[Message], parameters: Parameters, default_output_tokens: int) -> TokenEstimate:
-    size_bytes = sum(utf8_size_bytes(text) for message in messages for text in message.texts)
-    size_bytes += sum(utf8_size_bytes(text) for tool in parameters.tools for text in tool.texts)
+    told: tuple[Message | Tool, ...] = (*messages, *parameters.tools)
+    size_bytes = 0
+    for one in told:
+        for text in one.texts:
+            size_bytes += utf8_size_bytes(text)
     max_tokens = parameters.max_tokens
     return TokenEstimate(
         input_tokens=estimate_text_tokens(size_bytes) + _TOKENS_PER_MESSAGE * len(messages),
