@@ -37,7 +37,8 @@ def python(tmp_path: Path) -> Path:
     requirements = ROOT / "requirements" / "python-consul.txt"
     subprocess.run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, folder], check=True)
     sync: list[str | Path] = [uv, "pip", "sync", "--quiet", "--python", folder, "--require-hashes", requirements]
-    synced = subprocess.run(sync, capture_output=True, text=True, timeout=100, check=False)
+    certified = os.environ | {"UV_SYSTEM_CERTS": "1"}  # as the Makefile has it
+    synced = subprocess.run(sync, env=certified, capture_output=True, text=True, timeout=100, check=False)
     if synced.returncode != 0:
         _unavailable(f"python-consul cannot be installed: {synced.stderr.strip()}")
     packages = next(folder.glob("lib/python*/site-packages"))
