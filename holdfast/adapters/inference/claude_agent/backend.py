@@ -1,9 +1,9 @@
 """The Claude agent of this machine as a backend.
 
 Responsibility: `InferenceBackend` over one process of the agent for each call, without tools, memory or files.
-Guarantees: importing this module loads no SDK, which takes a second; a worker thread does, at the first call. Where the
-    SDK or the agent is missing, each call fails with `BackendUnavailableError`, as those of any backend that is down,
-    until it is installed.
+Guarantees: importing this module loads no SDK, which takes a second, and neither does opening the backend; a worker
+    thread does, within the time of the first call. Where the SDK or the agent is missing, each call fails with
+    `BackendUnavailableError`, as those of any backend that is down, until it is installed.
 Not responsible for: how long a call may take: the attempt's timeout ends it; sampling parameters and stop texts, which
     the agent knows nothing of; streaming: the answer is one piece.
 """
@@ -11,8 +11,12 @@ Not responsible for: how long a call may take: the attempt's timeout ends it; sa
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from anyio.to_thread import run_sync
 
@@ -31,6 +35,9 @@ from holdfast.ports.inference import (
 from holdfast.ports.resource import ResourceProvider
 
 __all__ = ["ClaudeAgentBackend", "ClaudeAgentOptions", "ClaudeAgentProvider"]
+
+_SDK: Final = "claude_agent_sdk"
+_EXCHANGE: Final = "holdfast.adapters.inference.claude_agent.exchange"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +96,11 @@ class ClaudeAgentBackend:
         ):
             raise BackendRequestError("calls no tools; ask another backend", backend=self._name)
         program = await self._find()
-        from holdfast.adapters.inference.claude_agent.exchange import ask  # noqa: PLC0415 - `_find` has loaded it
+        try:
+            await run_sync(import_module, _EXCHANGE)
+        except ImportError as error:
+            raise BackendUnavailableError(str(error), backend=self._name) from error
+        from holdfast.adapters.inference.claude_agent.exchange import ask  # noqa: PLC0415 - loads the SDK
 
         completion = await ask(
             program,
@@ -108,10 +119,9 @@ class ClaudeAgentBackend:
 
     async def _find(self) -> str:
         cli_path = self._options.cli_path
-        try:
-            program = await run_sync(_find_program, cli_path)
-        except ImportError as error:
-            raise BackendUnavailableError(str(error), backend=self._name) from error
+        if find_spec(_SDK) is None:
+            raise BackendUnavailableError("needs claude-agent-sdk: pip install 'holdfast[claude]'", backend=self._name)
+        program = await run_sync(_find_program, cli_path)
         if program is None:
             nowhere = "there is no Claude agent here; install it, or name it in cli_path"
             missing = nowhere if cli_path is None else f"cli_path: {cli_path} is no program"
@@ -120,9 +130,12 @@ class ClaudeAgentBackend:
 
 
 def _find_program(cli_path: Path | None) -> str | None:
-    from holdfast.adapters.inference.claude_agent.exchange import find_program  # noqa: PLC0415 - in a worker thread
-
-    return find_program(cli_path)
+    # The one given, the one that the SDK brings, or the one on PATH.
+    if cli_path is not None:
+        return shutil.which(cli_path.absolute())  # it is started in another folder
+    sdk = find_spec(_SDK)
+    bundled = None if sdk is None or sdk.origin is None else Path(sdk.origin).with_name("_bundled") / "claude"
+    return (bundled and shutil.which(bundled)) or shutil.which("claude")
 
 
 class ClaudeAgentProvider(SharedBackendProvider):

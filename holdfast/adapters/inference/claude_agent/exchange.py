@@ -11,7 +11,6 @@ Source: claude-agent-sdk 0.2.187, whose `query` speaks the agent's control proto
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -47,21 +46,13 @@ except ImportError as error:
         name="claude_agent_sdk",
     ) from error
 
-__all__ = ["ask", "find_program"]
+__all__ = ["ask"]
 
 _OLDEST: Final = (2, 1, 248)
 """The first version that takes a text as it is written; see `ClaudeAgentOptions.verbatim_prompts` of the SDK."""
 
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 _INPUT_TOKENS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-
-
-def find_program(cli_path: Path | None) -> str | None:
-    """Return the agent's program: the one given, the one that the SDK brings, or the one on PATH; None for none."""
-    if cli_path is not None:
-        return shutil.which(cli_path.absolute())  # it is started in another folder
-    bundled = Path(claude_agent_sdk.__file__).with_name("_bundled") / "claude"
-    return shutil.which(bundled) or shutil.which("claude")
 
 
 async def ask(

@@ -464,7 +464,7 @@ async def test_agent_named_from_where_we_are_is_found(tmp_path: Path, monkeypatc
 
 
 async def test_agent_on_no_path_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.adapters.inference.claude_agent.exchange.shutil.which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
 
     with pytest.raises(BackendUnavailableError, match="there is no Claude agent here; install it"):
         await ClaudeAgentBackend("claude").complete(PROMPT)
@@ -501,6 +501,30 @@ async def test_missing_sdk_is_unavailable_and_names_the_extra(tmp_path: Path) ->
         await backend_of(install(tmp_path)).complete(PROMPT)
 
 
+async def test_sdk_that_was_never_installed_is_unavailable_before_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "claude_agent_sdk", None)
+
+    with pytest.raises(BackendUnavailableError, match=r"needs claude-agent-sdk: pip install 'holdfast\[claude\]'"):
+        await ClaudeAgentProvider(backend_of(install(tmp_path))).create()
+
+
+async def test_agent_that_the_sdk_brings_comes_before_the_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def which(program: str | Path) -> None:
+        found.append(str(program))
+
+    monkeypatch.setattr("shutil.which", which)
+    with pytest.raises(BackendUnavailableError):
+        await ClaudeAgentBackend("claude").open()
+
+    assert [Path(program).parts[-3:] for program in found] == [("claude_agent_sdk", "_bundled", "claude"), ("claude",)]
+
+
 async def test_provider_gives_the_backend_once_its_agent_is_there(tmp_path: Path) -> None:
     backend = backend_of(StubAgent(tmp_path))
     provider = ClaudeAgentProvider(backend)
@@ -511,11 +535,21 @@ async def test_provider_gives_the_backend_once_its_agent_is_there(tmp_path: Path
     assert await provider.create() is backend
 
 
-@pytest.mark.slow
-def test_import_loads_no_sdk() -> None:
-    code = "import sys, holdfast.adapters.inference.claude_agent; sys.exit('claude_agent_sdk' in sys.modules)"
+OPENED = """
+import sys
+from pathlib import Path
+import anyio
+from holdfast.adapters.inference.claude_agent import ClaudeAgentBackend, ClaudeAgentOptions, ClaudeAgentProvider
 
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+agent = ClaudeAgentBackend("claude", ClaudeAgentOptions(cli_path=Path(sys.executable)))
+anyio.run(ClaudeAgentProvider(agent).create)
+sys.exit("claude_agent_sdk" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_opening_the_backend_loads_no_sdk_so_that_the_pool_waits_for_none() -> None:
+    assert subprocess.run([sys.executable, "-c", OPENED], check=False).returncode == 0
 
 
 async def test_process_that_was_not_started_has_nothing_to_say_and_nothing_to_end() -> None:
