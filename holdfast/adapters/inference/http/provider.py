@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from typing import Final
 
 import anyio
-from anyio import NoEventLoopError
 
 from holdfast.adapters.inference.http.backend import HttpBackend
 from holdfast.adapters.inference.http.client import HttpClient
@@ -93,7 +92,7 @@ class HttpBackendProvider:
                 f"needs {_ON_ASYNCIO} or {_ANYWHERE}: pip install 'holdfast[openai]'", path=f"backends.{name}.kind"
             )
         # Loading a driver takes tenths of a second: now, since the first call would hold up all others for so long.
-        with suppress(NoEventLoopError):  # what is made outside of a loop learns only there which one it takes
+        with suppress(anyio.NoEventLoopError):  # what is made outside of a loop learns only there which one it takes
             _fastest(f"backends.{name}.kind")
         self._name = name
         self._base_url = base_url
