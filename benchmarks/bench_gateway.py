@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 
 import anyio
 
@@ -42,7 +43,12 @@ main()
 
 @contextmanager
 def _serving() -> Iterator[tuple[int, int]]:
-    process = subprocess.Popen([sys.executable, "-c", _SERVE], stderr=subprocess.PIPE, text=True)
+    with TemporaryDirectory() as nowhere:  # whose settings would be read too: here, a folder of documents to search
+        yield from _serving_in(nowhere)
+
+
+def _serving_in(folder: str) -> Iterator[tuple[int, int]]:
+    process = subprocess.Popen([sys.executable, "-c", _SERVE], cwd=folder, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None  # noqa: S101 - as it was asked for
     try:
         if hasattr(os, "sched_setaffinity"):

@@ -35,14 +35,14 @@ def as_event(document: JsonObject) -> bytes:
 def outcome_headers(reply: Reply) -> dict[str, str]:
     """Return what happened to the request, as headers; names are percent-encoded where HTTP has no room for them."""
     facts = {f"x-holdfast-{name.replace('_', '-')}": value for name, value in _facts(reply).items()}
-    headers = {name: quote(_text(value), safe=_SAFE) for name, value in facts.items() if value is not None}
+    headers = {name: _text(value) for name, value in facts.items() if value is not None}
     if reply.marks:
         headers["x-holdfast-marks"] = ",".join(quote(mark, safe=_SAFE_IN_LIST) for mark in reply.marks)
     return headers
 
 
 def _text(value: str | float) -> str:
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    return f"{value:.6f}" if isinstance(value, float) else quote(str(value), safe=_SAFE)
 
 
 _SAFE_IN_LIST: Final = " !#$&'()*+-./:;<=>?@[]^_`{|}~"

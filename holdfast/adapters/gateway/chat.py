@@ -7,6 +7,7 @@ Not responsible for: who the client is, and paths: see `holdfast.adapters.gatewa
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 
@@ -37,6 +38,7 @@ class Chat:
     def __init__(self, service: Service, bounds: BodyBounds) -> None:
         self._service = service
         self._bounds = bounds
+        self._name, self._numbers = secrets.token_hex(8), itertools.count(1)
 
     async def answer(self, http: HttpRequest, tenant: str) -> Response:
         """Return the answer to the conversation in `http`, whole or to be streamed.
@@ -49,7 +51,7 @@ class Chat:
         headers = RequestHeaders.of(http.headers)
         body = parse_body(ChatBody, await read_json(http, self._bounds))
         request = _request(body, headers, tenant)
-        answer = Answer(answer_id=f"chatcmpl-{secrets.token_hex(12)}", created_s=int(time.time()), model=body.model)
+        answer = Answer(answer_id=self._new_id(), created_s=int(time.time()), model=body.model)
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamedAnswer(self._service, request, answer, with_usage=with_usage)
@@ -57,13 +59,17 @@ class Chat:
         told = {**outcome_headers(reply), "x-request-id": request.request_id or answer.answer_id}
         return json_response(answer.whole(reply), headers=told)
 
+    def _new_id(self) -> str:
+        # Like no other of any process; asking the system for chance each time takes as long as reading a body.
+        return f"chatcmpl-{self._name}{next(self._numbers):08x}"
+
     async def _submit(self, http: HttpRequest, request: Request) -> Reply:
         replies: list[Reply] = []
 
         async def ask() -> None:
             replies.append(await self._service.submit(request))
 
-        await while_connected(http.receive, ask)
+        await while_connected(http.scope, http.receive, ask)
         if not replies:
             raise ClientGoneError
         return replies[0]

@@ -50,7 +50,7 @@ class StreamedAnswer(Response):
         self._answer = answer
         self._with_usage = with_usage
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as an application of ASGI."""
         sending = _Sending(send, {"x-request-id": self._request.request_id or self._answer.answer_id})
 
@@ -64,7 +64,7 @@ class StreamedAnswer(Response):
             else:
                 await sending.refuse(refusal)
 
-        await while_connected(receive, work)
+        await while_connected(scope, receive, work)
 
     async def _send_pieces(self, sending: _Sending) -> Refusal | None:
         answer = self._answer

@@ -18,6 +18,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from holdfast.adapters.gateway.client_presence import PRESENCE, ClientPresence
+from holdfast.adapters.gateway.joining_transport import JoiningTransport
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.adapters.gateway.refusals import bad_request
 from holdfast.ports.gateway import GatewayOptions
@@ -48,11 +50,14 @@ class _GuardedProtocol(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self._presence = ClientPresence(self._listen)
+        self.app_state = {**self.app_state, PRESENCE: self._presence}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))  # TCP always is one
+        tcp = cast("asyncio.Transport", transport)  # TCP always is one
+        super().connection_made(JoiningTransport(tcp, self.loop, most_bytes=_WRITE_BUFFER_BYTES))
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        _bound_kernel_buffer(self.transport)
+        _set_up(self.transport.get_extra_info("socket"))
         if len(self.connections) > self.options.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; come back later", "retry-after: 1\r\n")
         else:
@@ -67,6 +72,7 @@ class _GuardedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
         self._stop_write_timer()
+        self._presence.leave()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # uvicorn forgets it where the connection broke
 
@@ -94,6 +100,9 @@ class _GuardedProtocol(H11Protocol):
             self.transport.close()
         else:
             super().shutdown()
+
+    def _listen(self) -> None:
+        self.flow.resume_reading()  # a connection that is not read from does not tell that it has ended
 
     def _last_cycle(self) -> RequestResponseCycle | None:
         return cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares that there always is one
@@ -144,8 +153,9 @@ class _GuardedProtocol(H11Protocol):
         self.loop.call_later(_LINGER_S, self.transport.abort)
 
 
-def _bound_kernel_buffer(transport: asyncio.Transport) -> None:
-    peer: socket.socket = transport.get_extra_info("socket")
+def _set_up(peer: socket.socket) -> None:
+    # asyncio does so by itself only where the listening socket names its protocol, which Python's own do not.
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS have it
     if option is not None:
         peer.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from holdfast.adapters.gateway.body_reading import RefusedRequestError
 from holdfast.adapters.gateway.refusals import bad_request
@@ -64,13 +64,15 @@ class RequestHeaders:
         )
 
 
+_PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
+
+
 def _priority(name: str | None) -> Priority:
-    known = {priority.name.lower(): priority for priority in Priority}
     if name is None:
         return Priority.NORMAL
-    if name.lower() not in known:
-        raise _refused("x-holdfast-priority", f"must be one of {', '.join(known)}")
-    return known[name.lower()]
+    if name.lower() not in _PRIORITIES:
+        raise _refused("x-holdfast-priority", f"must be one of {', '.join(_PRIORITIES)}")
+    return _PRIORITIES[name.lower()]
 
 
 def _timeout_s(text: str | None) -> float | None:

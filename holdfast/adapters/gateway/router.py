@@ -32,7 +32,9 @@ from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.service import Service
 from holdfast.ports.statistics import ServiceState
 
-__all__ = ["holdfast_router"]
+__all__ = ["CHAT_PATH", "holdfast_router", "telling_errors"]
+
+CHAT_PATH: Final = "/v1/chat/completions"
 
 _DEFAULTS: Final = GatewayOptions()
 _CLIENT_CLOSED: Final = 499  # nobody reads it; nginx' number for a client that has left
@@ -43,21 +45,27 @@ class _Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
-        handle = super().get_route_handler()
+        return telling_errors(super().get_route_handler())
 
-        async def answer(http: HttpRequest) -> Response:
-            try:
-                return await handle(http)
-            except RefusedRequestError as error:
-                return error.refusal.response()
-            except HoldfastError as error:
-                return refusal_of(error).response()
-            except HTTPException as error:  # raised by a dependency of the application
-                return http_error_response(error)
-            except ClientGoneError:
-                return Response(status_code=_CLIENT_CLOSED)
 
-        return answer
+def telling_errors(
+    handle: Callable[[HttpRequest], Coroutine[Any, Any, Response]],
+) -> Callable[[HttpRequest], Coroutine[Any, Any, Response]]:
+    """Return what answers as `handle` does, and with a refusal where that raises an error of Holdfast or of HTTP."""
+
+    async def answer(http: HttpRequest) -> Response:
+        try:
+            return await handle(http)
+        except RefusedRequestError as error:
+            return error.refusal.response()
+        except HoldfastError as error:
+            return refusal_of(error).response()
+        except HTTPException as error:  # raised by a dependency of the application
+            return http_error_response(error)
+        except ClientGoneError:
+            return Response(status_code=_CLIENT_CLOSED)
+
+    return answer
 
 
 def holdfast_router(
@@ -105,7 +113,7 @@ def holdfast_router(
 
 
 def _add_api(router: APIRouter, chat: Chat, tenant: Callable[..., Any]) -> None:
-    @router.post("/v1/chat/completions", openapi_extra=body_schema(ChatBody), summary="Answer a conversation")
+    @router.post(CHAT_PATH, openapi_extra=body_schema(ChatBody), summary="Answer a conversation")
     async def complete(http: HttpRequest, tenant: Annotated[str, Depends(tenant)]) -> Response:
         """Answer a conversation, whole or, with `stream`, while the answer comes."""
         return await chat.answer(http, tenant)
