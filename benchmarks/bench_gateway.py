@@ -157,13 +157,20 @@ async def _measure(port: int, pid: int) -> bool:
         rates = [rate for rate, _ in rounds]
         took_s = sorted(second for _, each in rounds for second in each)
         is_budget = path == "POST chat, whole" and clients == 32
-        verdict = f"≥ {LEAST_PER_S:g}/s: {'kept' if median(rates) >= LEAST_PER_S else 'MISSED'}" if is_budget else "–"
+        verdict = _verdict(median(rates), processor_us) if is_budget else "–"
         kept &= not is_budget or median(rates) >= LEAST_PER_S
         print(
             f"{path:<36} {clients:>7} {median(rates):>10.0f} {f'{min(rates):.0f}–{max(rates):.0f}':>17} "
             f"{processor_us:>7.0f} {median(took_s) * 1e3:>8.2f} {quantiles(took_s, n=100)[98] * 1e3:>8.2f}  {verdict}"
         )
     return await _measure_paced(port) and kept
+
+
+def _verdict(per_s: float, processor_us: float) -> str:
+    """Say whether the budget is kept, and whether it would be by a server that had its core to itself."""
+    most_us = 1e6 / LEAST_PER_S
+    rate = f"≥ {LEAST_PER_S:g}/s: {'kept' if per_s >= LEAST_PER_S else 'MISSED'}"
+    return f"{rate}; ≤ {most_us:.0f} µs of CPU: {'kept' if processor_us <= most_us else 'MISSED'}"
 
 
 async def _measure_paced(port: int) -> bool:
@@ -198,7 +205,8 @@ def main() -> bool:
     """Print the table and return whether every budget is kept."""
     names = ("uvicorn", "fastapi", "h11")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    print(f"\nThe gateway, scripted backend, one core  (CPython {platform.python_version()}, {versions})")
+    load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
+    print(f"\nThe gateway, scripted backend, one core  (CPython {platform.python_version()}, {versions}{load})")
     with _serving() as (port, pid):
         return anyio.run(_measure, port, pid)
 
