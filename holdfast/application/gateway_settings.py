@@ -46,8 +46,8 @@ class GatewaySettings(Section):
         port: TCP port; 0 takes any that is free.
         api_keys: the key of each tenant, of at least 16 characters; better in the environment
             (``HOLDFAST_GATEWAY__API_KEYS__TENANT``) or in `api_keys_file` than in a file that is shared.
-        api_keys_file: a file of more keys, which only its owner may read: a tenant and its key on each line, or
-            ``sha256:`` and the key's digest in place of the key. A tenant may have several.
+        api_keys_file: a file of more keys, which nobody but its owner and one group may read: a tenant and its key on
+            each line, or ``sha256:`` and the key's digest in place of the key. A tenant may have several.
         max_body_bytes: the largest body that is read; None, the default, for four times ``max_request_bytes``, because
             JSON escapes.
         max_connections: connections at once; one more is told to come back. Default 2048, unmeasured, and never more
