@@ -14,12 +14,11 @@ from typing import Final
 
 from fastapi import FastAPI, HTTPException, Response
 from fastapi import Request as HttpRequest
-from starlette.middleware.errors import ServerErrorMiddleware
 
 from holdfast.adapters.gateway.api_keys import ApiKeyGate
 from holdfast.adapters.gateway.body_reading import BodyBounds
 from holdfast.adapters.gateway.chat import Chat
-from holdfast.adapters.gateway.client_presence import AsgiApplication, Receive, Scope, Send
+from holdfast.adapters.gateway.client_presence import AsgiApplication, Message, Receive, Scope, Send
 from holdfast.adapters.gateway.history import History
 from holdfast.adapters.gateway.refusals import INTERNAL, bad_request, http_error_response
 from holdfast.adapters.gateway.router import CHAT_PATH, holdfast_router, telling_errors
@@ -60,7 +59,7 @@ def build_gateway(
         )
     )
     chat = Chat(service, BodyBounds(max_bytes=chosen.max_body_bytes, timeout_s=chosen.body_timeout_s))
-    return _Gateway(ServerErrorMiddleware(_conversations(chat, gate), handler=_answer_bug), app)
+    return _Gateway(_conversations(chat, gate), app)
 
 
 def _conversations(chat: Chat, gate: ApiKeyGate) -> AsgiApplication:
@@ -70,8 +69,20 @@ def _conversations(chat: Chat, gate: ApiKeyGate) -> AsgiApplication:
     answer = telling_errors(handle)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await answer(HttpRequest(scope, receive, send))
-        await response(scope, receive, send)
+        has_begun = False
+
+        async def tell(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            response = await answer(HttpRequest(scope, receive, tell))
+            await response(scope, receive, tell)
+        except Exception:  # a bug, re-raised for the server to log
+            if not has_begun:
+                await INTERNAL.response()(scope, receive, send)
+            raise
 
     return application
 
