@@ -294,7 +294,7 @@ class Reception:
 
 
 class _Block:
-    """The ``with`` block of one visit; a class, because a generator takes 2 µs more of every request (adr/0006)."""
+    """The ``with`` block of one visit. A class, because every request would pay for a generator (adr/0006)."""
 
     __slots__ = ("_reception", "_request", "_visit")
 
