@@ -51,6 +51,7 @@ async def wait_busy(server: LlamaServer, busy: int, *, within_s: float) -> None:
 
 async def leave(server: LlamaServer, work: Callable[[], Awaitable[object]]) -> None:
     """Begin the work, leave it when the server works on it, and assert that the server soon does so no more."""
+
     async def begin() -> None:
         await work()
 

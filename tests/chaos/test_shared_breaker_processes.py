@@ -85,10 +85,12 @@ def peer(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["redis", "sqlite"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
+    # The promise is for a store that answers in time, so a busy machine is given time: who hears nothing goes on alone.
+    patient = {"share": ["breakers"], "link": {"timeout_s": 10.0}, "breakers": {"claim_timeout_s": 10.0}}
     if request.param == "sqlite":
-        return {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite"), "share": ["breakers"]}
+        return patient | {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite")}
     server: RedisServer = request.getfixturevalue("redis_server")
-    return {"kind": "redis", "url": server.url, "share": ["breakers"]}
+    return patient | {"kind": "redis", "url": server.url, "command_timeout_s": 10.0}
 
 
 @pytest.fixture
@@ -158,7 +160,9 @@ def test_eight_processes_half_open_have_one_probe_in_flight(start: Start, peer: 
         process.say({"call": 20})
     ended = sum((Counter(process.hear()) for process in processes), Counter[str]())
 
-    assert ended == {"ill": 1, "refused": 159}
+    # A process that comes seconds late finds the circuit half-open again, and may probe then.
+    assert ended["ill"] == (peer / "calls").read_text().count("begin")
+    assert ended == {"ill": ended["ill"], "refused": 160 - ended["ill"]}
     assert most_at_once(peer) == 1
 
 

@@ -417,9 +417,11 @@ def test_help_loads_nothing_that_takes_long(folder: Path, arguments: list[str]) 
     assert {name for name in loaded if name.startswith(("holdfast.application", "holdfast.adapters."))} <= {
         "holdfast.adapters.cli",
         "holdfast.adapters.cli.app",
+        "holdfast.adapters.cli.backend_options",
         "holdfast.adapters.cli.error_exit",
         "holdfast.adapters.cli.exit_codes",
         "holdfast.adapters.cli.identity_app",
+        "holdfast.adapters.cli.serve_app",
         "holdfast.adapters.cli.settings_option",
         "holdfast.adapters.cli.streams",
     }
