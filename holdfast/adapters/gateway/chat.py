@@ -50,13 +50,15 @@ class Chat:
         """
         headers = RequestHeaders.of(http.headers)
         body = parse_body(ChatBody, await read_json(http, self._bounds))
-        request = _request(body, headers, tenant)
         answer = Answer(answer_id=self._new_id(), created_s=int(time.time()), model=body.model)
+        # Under one name in the reply, the log and the trace, whoever gave it.
+        request_id = headers.request_id or answer.answer_id
+        request = _request(body, headers, tenant, request_id=request_id)
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
-            return StreamedAnswer(self._service, request, answer, with_usage=with_usage)
+            return StreamedAnswer(self._service, request, answer, request_id=request_id, with_usage=with_usage)
         reply = await self._submit(http, request)
-        told = {**outcome_headers(reply), "x-request-id": request.request_id or answer.answer_id}
+        told = {**outcome_headers(reply), "x-request-id": request_id}
         return json_response(answer.whole(reply), headers=told)
 
     def _new_id(self) -> str:
@@ -75,7 +77,7 @@ class Chat:
         return replies[0]
 
 
-def _request(body: ChatBody, headers: RequestHeaders, tenant: str) -> Request:
+def _request(body: ChatBody, headers: RequestHeaders, tenant: str, *, request_id: str) -> Request:
     chosen = ChosenModel.of(body.model)
     if chosen.persona is not None and headers.persona not in {None, chosen.persona}:
         message = "x-holdfast-persona: is another persona than that of model; name one of them"
@@ -91,6 +93,6 @@ def _request(body: ChatBody, headers: RequestHeaders, tenant: str) -> Request:
         persona=chosen.persona or headers.persona,
         no_cache=headers.no_cache,
         idempotency_key=headers.idempotency_key,
-        request_id=headers.request_id,
+        request_id=request_id,
         trace=headers.trace,
     )

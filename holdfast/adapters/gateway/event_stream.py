@@ -40,19 +40,23 @@ class StreamedAnswer(Response):
         service: what answers.
         request: what is asked.
         answer: how it is written.
+        request_id: what the request is called.
         with_usage: whether an event with the tokens used comes before the end.
     """
 
-    def __init__(self, service: Service, request: Request, answer: Answer, *, with_usage: bool) -> None:
+    def __init__(
+        self, service: Service, request: Request, answer: Answer, *, request_id: str, with_usage: bool
+    ) -> None:
         super().__init__()
         self._service = service
         self._request = request
         self._answer = answer
+        self._request_id = request_id
         self._with_usage = with_usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as an application of ASGI."""
-        sending = _Sending(send, {"x-request-id": self._request.request_id or self._answer.answer_id})
+        sending = _Sending(send, {"x-request-id": self._request_id})
 
         async def work() -> None:
             refusal = await self._send_pieces(sending)

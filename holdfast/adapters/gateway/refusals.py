@@ -25,6 +25,7 @@ from holdfast.ports.errors import (
     BackendRequestError,
     BackendThrottledError,
     BackendTimeoutError,
+    ClosedError,
     DeadlineExceededError,
     HoldfastError,
     OutputRejectedError,
@@ -150,7 +151,9 @@ def refusal_of(error: HoldfastError) -> Refusal:
         return bad_request(str(error), code=_code(error))
     status, kind = next(_TABLE[known] for known in type(error).__mro__ if known in _TABLE)
     retry_after_s = _retry_after_s(error) if status in _COME_BACK else None
-    return Refusal(status=status, kind=kind, code=_code(error), message=str(error), retry_after_s=retry_after_s)
+    # What ends here is this instance, of which a client cannot open a new one.
+    message = "this instance is ending; ask again" if isinstance(error, ClosedError) else str(error)
+    return Refusal(status=status, kind=kind, code=_code(error), message=message, retry_after_s=retry_after_s)
 
 
 def _retry_after_s(error: HoldfastError) -> int:

@@ -79,6 +79,7 @@ async def serve_gateway(
         lifespan="off",
         loop="none",
         log_config=None,
+        log_level="error",  # or each client that speaks no HTTP would have a line, which is its mistake
         access_log=False,
         proxy_headers=False,
         server_header=False,

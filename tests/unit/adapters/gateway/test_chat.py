@@ -25,6 +25,7 @@ from holdfast.ports.inference import (
     ToolChoice,
     Usage,
 )
+from holdfast.ports.service import Request
 from tests.fakes.asgi import Exchange, events_of
 from tests.fakes.gateway import CHAT, opened_gateway, question
 from tests.fakes.service import ONCE, Answering, assert_nothing_is_held, unavailable
@@ -91,6 +92,25 @@ async def test_chat_answer_is_a_completion_object_and_tells_what_happened() -> N
     assert answer.headers["x-holdfast-attempts"] == "1"
     assert document["holdfast"]["backend"] == "deep"
     assert answer.headers["x-request-id"] == document["id"]
+
+
+@pytest.mark.parametrize("how", ["submit", "stream"])
+async def test_chat_that_brings_no_name_has_one_in_the_service_and_in_its_reply(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+    async with opened_gateway({"a": Answering()}) as gateway:
+        real = getattr(gateway.service, how)
+
+        def ask(request: Request) -> object:
+            asked.append(request.request_id)
+            return real(request)
+
+        monkeypatch.setattr(gateway.service, how, ask)
+        answer = await gateway.client.post(CHAT, question(stream=how == "stream"))
+
+    assert answer.status == 200
+    assert asked == [answer.headers["x-request-id"]]
 
 
 async def test_chat_headers_become_fields_of_the_request() -> None:
@@ -629,6 +649,7 @@ async def test_chat_while_draining_is_503_and_readiness_false_while_health_answe
 
     assert before.status == 200
     assert (answer.status, ready.status, healthy.status) == (503, 503, 200)
+    assert answer.document["error"]["message"] == "this instance is ending; ask again"
     assert ready.document == {"status": "closed"}
 
 
