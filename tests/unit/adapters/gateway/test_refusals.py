@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from holdfast.adapters.gateway.refusals import refusal_of
-from holdfast.ports.errors import HoldfastError, RateLimitedError
+from holdfast.ports.errors import ClosedError, HoldfastError, RateLimitedError
 from tests.unit.ports.test_errors import EXAMPLES
 
 STATUSES = {
@@ -55,7 +55,9 @@ def test_refusal_of_an_error_has_the_status_that_says_whose_fault_it_is(error: H
 
     assert refusal.status == STATUSES.get(type(error).__name__, refusal.status)
     assert 400 <= refusal.status < 600
-    assert refusal.message == str(error)
+    assert refusal.message == (
+        str(error) if not isinstance(error, ClosedError) else "this instance is ending; ask again"
+    )
     assert (refusal.retry_after_s is not None) == (refusal.status in {429, 503})
 
 
