@@ -34,7 +34,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "shared.share",
     ),
     ({"only_backend": "b"}, "only_backend", "extractive"),
-    ({"gateway": {"host": "0.0.0.0"}}, "gateway.host", "gateway.api_keys"),
+    ({"gateway": {"host": "0.0.0.0"}}, "gateway.host", "gateway.api_keys"),  # noqa: S104 - it is refused
     ({"gateway": {"host": "example.org"}}, "gateway.host", "gateway.api_keys_file"),
     ({"gateway": {"max_body_bytes": 1000}}, "gateway.max_body_bytes", "max_request_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
