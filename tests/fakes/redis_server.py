@@ -40,6 +40,7 @@ class RedisServer:
         self.folder = folder
         self.password = password
         self.port = free_port()
+        self.bus_port = free_port()  # of a cluster; that of its own choice, 10 000 above, may be anybody's
         self._process = ServerProcess(f"redis-server on {self.port}", folder, is_ready=self._answers)
         data = ["--appendonly", "yes", "--appendfsync", "always"] if persistent else ["--appendonly", "no"]
         secret = ["--requirepass", password] if password is not None else []
@@ -48,6 +49,7 @@ class RedisServer:
             *(["--save", "", *data] if watching is None else [self._sentinel_file(watching), "--sentinel"]),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
             *secret,
+            *(("--cluster-port", str(self.bus_port)) if "--cluster-enabled" in options else ()),
             *options,
         ]
 
@@ -127,7 +129,7 @@ def form_cluster(*nodes: RedisServer) -> None:
     for node, first, behind in zip(nodes, bounds[:-1], bounds[1:], strict=True):
         with node.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, behind - 1)
-            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].bus_port)
 
     def is_whole() -> bool:
         return all(_cluster_info(node).items() >= whole.items() for node in nodes)

@@ -215,7 +215,7 @@ async def test_stream_that_outlasts_draining_ends_with_an_error_within_the_bound
         stream = await client.chat.completions.create(model="holdfast", messages=question(), stream=True)
         gateway.stop.set()
 
-        with pytest.raises(openai.APIError, match="closed"):
+        with pytest.raises(openai.APIError, match="this instance is ending"):
             await text_of(stream)
         await gateway.ended.wait()
 

@@ -46,7 +46,7 @@ def test_kind_chooses_the_store(tmp_path: Path) -> None:
     ("parameters", "complaint"),
     [
         ({"kind": "etcd"}, r"^parameters\.kind: must be 'toml' or 'consul' \(arguments\)$"),
-        ({"path": "p.toml"}, r"^parameters\.kind: must be 'toml' or 'consul'"),
+        ({"path": "p.toml"}, r"^parameters\.kind: is missing; set it to 'toml' or 'consul'"),
         ({"kind": "toml"}, r"^parameters\.path: is missing, and has no default"),
         ({"kind": "toml", "path": "p", "pol_s": 1}, r"^parameters\.pol_s: is not a setting .*parameters\.poll_s"),
         ({"kind": "toml", "path": "p", "poll_s": 0}, r"^parameters\.poll_s: input should be greater than 0"),

@@ -89,7 +89,7 @@ def test_registry_token_from_the_environment_is_shown_nowhere(tmp_path: Path, mo
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown kind": ({"kind": "zookeeper"}, "registry.kind: must be 'file' or 'consul'"),
-    "no kind": ({"path": "x"}, "registry.kind: must be 'file' or 'consul'"),
+    "no kind": ({"path": "x"}, "registry.kind: is missing; set it to 'file' or 'consul'"),
     "no path": ({"kind": "file"}, "registry.path: is missing"),
     "unknown key": ({"kind": "consul", "adress": "x"}, "registry.adress: .*did you mean 'registry.address'"),
     "key of the other kind": ({"kind": "file", "path": "x", "poll": 1}, "did you mean 'registry.poll_s'"),

@@ -68,7 +68,7 @@ def test_shared_password_from_the_environment_is_shown_nowhere(tmp_path: Path, m
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown kind": ({"kind": "memcached"}, r"shared\.kind: must be 'redis' or 'sqlite'"),
-    "no kind": ({"url": URL}, r"shared\.kind: must be 'redis' or 'sqlite'"),
+    "no kind": ({"url": URL}, r"shared\.kind: is missing; set it to 'redis' or 'sqlite'"),
     "nowhere": ({"kind": "redis"}, r"shared\.url: give one of url, sentinels and cluster, not none"),
     "two places": (
         {"kind": "redis", "url": URL, "cluster": ["a"]},
