@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 import pytest
 
+from holdfast.domain.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig
 from holdfast.domain.admission import AdmissionConfig, AdmissionQueue
 from holdfast.domain.circuit_breaker import BreakerConfig, BreakerMode, CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
@@ -196,6 +197,15 @@ async def test_admission_resized_lets_those_who_wait_in_at_once() -> None:
         assert admission.statistics().limit.in_flight == 1
 
     assert admission.statistics().granted == 5
+
+
+def test_admission_resized_stays_as_it_is_where_latencies_decide() -> None:
+    adaptive = AdaptiveLimit(AdaptiveLimitConfig(initial_limit=5))
+    admission = AdmissionQueue(limit=ConcurrencyLimit(7), clock=ManualClock(), adaptive=adaptive)
+
+    admission.resize(3)
+
+    assert admission.statistics().limit.limit == 5
 
 
 @pytest.mark.anyio
