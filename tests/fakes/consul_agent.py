@@ -20,7 +20,7 @@ MANAGEMENT_TOKEN = "11111111-2222-4333-8444-555555555555"  # noqa: S105 - of age
 _PORT_NAMES = ("http", "server", "serf_lan", "serf_wan")
 
 
-class ConsulAgent:
+class ConsulAgent(ServerProcess):
     """One agent that is a server as well, and forgets everything when it ends unless it persists.
 
     Args:
@@ -39,7 +39,6 @@ class ConsulAgent:
         access_control: bool = False,
         servers: int = 1,
     ) -> None:
-        self.folder = folder
         self.token = MANAGEMENT_TOKEN if access_control else None
         self._has_leader = servers == 1
         ports = {name: free_port() for name in _PORT_NAMES}
@@ -47,44 +46,18 @@ class ConsulAgent:
         config = folder / "agent.json"
         config.write_text(json.dumps(_configuration(ports, access_control=access_control)))
         dev = self._has_leader and not persistent
-        self._command = [
+        command = [
             server_program("consul"),
             *("agent", "-config-file", config, "-node", "here", "-bind", "127.0.0.1", "-client", "127.0.0.1"),
             *(["-dev"] if dev else ["-server", "-bootstrap-expect", str(servers), "-data-dir", folder / "data"]),
             *options,
         ]
-        self._process = ServerProcess(f"consul on {self.port}", folder, is_ready=self._answers)
+        super().__init__(f"consul on {self.port}", command, folder, is_ready=self._answers)
 
     @property
     def address(self) -> str:
         """Where it is asked: ``http://127.0.0.1:PORT``."""
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """What it wrote since its first start."""
-        return self._process.log
-
-    def start(self) -> None:
-        """Start it and wait until it has a leader, or answers at all where it can have none."""
-        self._process.start(self._command)
-
-    def kill(self) -> None:
-        """End it by SIGKILL; nothing happens where it does not run."""
-        self._process.kill()
-
-    def freeze(self) -> None:
-        """Stop it by SIGSTOP: its connections stay open and nothing answers."""
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        """Let a frozen one go on."""
-        self._process.thaw()
-
-    def restart(self) -> None:
-        """Kill it and start it again on the same port: empty, or with its data where it is persistent."""
-        self.kill()
-        self.start()
 
     def request(
         self, method: str, path: str, body: object = None, *, token: str | None = None, raw: bytes | None = None

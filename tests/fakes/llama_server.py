@@ -34,7 +34,7 @@ def tiny_model() -> Path:
     pytest.skip(reason)
 
 
-class LlamaServer:
+class LlamaServer(ServerProcess):
     """One server with four slots, on one thread.
 
     Args:
@@ -44,45 +44,19 @@ class LlamaServer:
 
     def __init__(self, folder: Path, *, api_key: str | None = None) -> None:
         self.port = free_port()
-        self._process = ServerProcess(f"llama-server on {self.port}", folder, is_ready=self._answers)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._command = [
+        command = [
             server_program("llama-server"),
             *("--model", tiny_model(), "--host", "127.0.0.1", "--port", str(self.port)),
             *("--ctx-size", str(4096 * SLOTS), "--parallel", str(SLOTS), "--threads", "1", "--slots"),
             *(("--api-key", api_key) if api_key is not None else ()),
         ]
+        super().__init__(f"llama-server on {self.port}", command, folder, is_ready=self._answers)
 
     @property
     def url(self) -> str:
         """The address of its API."""
         return f"http://127.0.0.1:{self.port}/v1"
-
-    @property
-    def log(self) -> str:
-        """What it wrote since its first start."""
-        return self._process.log
-
-    def start(self) -> None:
-        """Start it and wait until its model is loaded."""
-        self._process.start(self._command)
-
-    def kill(self) -> None:
-        """End it by SIGKILL; nothing happens where it does not run."""
-        self._process.kill()
-
-    def freeze(self) -> None:
-        """Stop it by SIGSTOP: its connections stay open and nothing answers."""
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        """Let a frozen one go on."""
-        self._process.thaw()
-
-    def restart(self) -> None:
-        """Kill it and start it again on the same port."""
-        self.kill()
-        self.start()
 
     def busy_slots(self) -> int:
         """Return how many answers it is working on."""

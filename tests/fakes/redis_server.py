@@ -18,7 +18,7 @@ __all__ = ["RedisServer", "StartRedis", "form_cluster", "redis_server", "running
 _SLOTS = 16_384
 
 
-class RedisServer:
+class RedisServer(ServerProcess):
     """One server, empty at first, that forgets everything when it ends unless it persists.
 
     Args:
@@ -37,61 +37,25 @@ class RedisServer:
         persistent: bool = False,
         watching: RedisServer | None = None,
     ) -> None:
-        self.folder = folder
         self.password = password
         self.port = free_port()
         self.bus_port = free_port()  # of a cluster; that of its own choice, 10 000 above, may be anybody's
-        self._process = ServerProcess(f"redis-server on {self.port}", folder, is_ready=self._answers)
         data = ["--appendonly", "yes", "--appendfsync", "always"] if persistent else ["--appendonly", "no"]
         secret = ["--requirepass", password] if password is not None else []
-        self._command = [
+        command = [
             server_program("redis-server"),
-            *(["--save", "", *data] if watching is None else [self._sentinel_file(watching), "--sentinel"]),
+            *(["--save", "", *data] if watching is None else [_sentinel_file(folder, watching), "--sentinel"]),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
             *secret,
             *(("--cluster-port", str(self.bus_port)) if "--cluster-enabled" in options else ()),
             *options,
         ]
-
-    def _sentinel_file(self, watched: RedisServer) -> Path:
-        file = self.folder / "sentinel.conf"
-        file.write_text(
-            f"sentinel monitor primary 127.0.0.1 {watched.port} 1\n"
-            "sentinel down-after-milliseconds primary 500\n"
-            "sentinel failover-timeout primary 3000\n"
-        )
-        return file
+        super().__init__(f"redis-server on {self.port}", command, folder, is_ready=self._answers)
 
     @property
     def url(self) -> str:
         """The address, with the password if there is one."""
         return f"redis://{f':{self.password}@' if self.password is not None else ''}127.0.0.1:{self.port}/0"
-
-    @property
-    def log(self) -> str:
-        """What it wrote since its first start."""
-        return self._process.log
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self._process.start(self._command)
-
-    def kill(self) -> None:
-        """End it by SIGKILL; nothing happens where it does not run."""
-        self._process.kill()
-
-    def freeze(self) -> None:
-        """Stop it by SIGSTOP: its connections stay open and nothing answers."""
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        """Let a frozen one go on."""
-        self._process.thaw()
-
-    def restart(self) -> None:
-        """Kill it and start it again on the same port: empty, or with its data where it is persistent."""
-        self.kill()
-        self.start()
 
     def client(self) -> redis.Redis:
         """Return a blocking client of its own, for what a test arranges or asserts; close it after use."""
@@ -117,6 +81,16 @@ class RedisServer:
         except (redis.ConnectionError, redis.TimeoutError):
             return False
         return True
+
+
+def _sentinel_file(folder: Path, watched: RedisServer) -> Path:
+    file = folder / "sentinel.conf"
+    file.write_text(
+        f"sentinel monitor primary 127.0.0.1 {watched.port} 1\n"
+        "sentinel down-after-milliseconds primary 500\n"
+        "sentinel failover-timeout primary 3000\n"
+    )
+    return file
 
 
 StartRedis = Callable[..., RedisServer]

@@ -25,13 +25,15 @@ class ServerProcess:
 
     Args:
         name: What it is called in complaints.
+        command: What starts it, again and again.
         folder: Where it runs and its log is written; exists already.
         is_ready: Whether it answers, asked again and again after each start.
     """
 
-    def __init__(self, name: str, folder: Path, *, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], folder: Path, *, is_ready: Callable[[], bool]) -> None:
         self.name = name
         self.folder = folder
+        self._command = command
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,11 +42,11 @@ class ServerProcess:
         """What it wrote since its first start."""
         return (self.folder / "log").read_text(errors="replace")
 
-    def start(self, command: Sequence[str | Path]) -> None:
+    def start(self) -> None:
         """Start it and wait until it answers."""
         assert self._process is None, f"{self.name} runs already"
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*map(str, command)], cwd=self.folder, stdout=log, stderr=log)
+            self._process = subprocess.Popen([*map(str, self._command)], cwd=self.folder, stdout=log, stderr=log)
         try:
             wait_until(self._is_up, f"{self.name} answers")
         except BaseException:
@@ -62,6 +64,11 @@ class ServerProcess:
         if process is not None:
             process.kill()
             process.wait()
+
+    def restart(self) -> None:
+        """Kill it and start it again, with the data in its folder if it keeps any."""
+        self.kill()
+        self.start()
 
     def freeze(self) -> None:
         """Stop it by SIGSTOP: its connections stay open and nothing answers from now on."""

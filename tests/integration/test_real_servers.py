@@ -70,8 +70,9 @@ for _ in range(8):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what threads do is asked of /proc")
 def test_server_frozen_has_stopped_all_its_threads_when_that_returns(tmp_path: Path) -> None:
-    server = ServerProcess("busy", tmp_path, is_ready=(tmp_path / "count").exists)
-    server.start([sys.executable, "-c", f"import os; print(os.getpid(), flush=True)\n{BUSY}"])
+    command = [sys.executable, "-c", f"import os; print(os.getpid(), flush=True)\n{BUSY}"]
+    server = ServerProcess("busy", command, tmp_path, is_ready=(tmp_path / "count").exists)
+    server.start()
     threads = Path(f"/proc/{server.log.strip()}/task")
     states: set[str] = set()
     try:
