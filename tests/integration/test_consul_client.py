@@ -5,8 +5,6 @@ Run once more with python-consul 1.1.0 by `tests/integration/test_python_consul.
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import os
 import ssl
 import subprocess
@@ -17,15 +15,11 @@ from pathlib import Path
 import anyio
 import consul
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from holdfast.adapters.consul.client import ConsulClient, Entries, parse_index
 from holdfast.adapters.consul.exchange import Address
 from holdfast.ports.errors import ConfigurationError, HoldfastError, StoreRefusedError, StoreUnavailableError
+from tests.fakes.certificate import write_certificate
 from tests.fakes.consul_agent import ConsulAgent, StartConsul
 from tests.fakes.raw_agent import http_answer, raw_agent
 from tests.fakes.server_process import wait_until
@@ -353,26 +347,7 @@ async def test_index_is_returned_as_it_was_sent(sent: str) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Make a certificate for this machine that nobody has signed but itself, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agent")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = tmp_path / "agent.pem"
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    return path
+    return write_certificate(tmp_path / "agent.pem")
 
 
 async def test_agent_with_a_certificate_is_asked_by_who_trusts_it_and_told_no_token_by_others(
