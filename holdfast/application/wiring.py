@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
-from typing import assert_never, cast
+from typing import cast
 
 from dependency_injector import providers
 
@@ -21,7 +21,7 @@ from holdfast.adapters.inference.provider import SharedBackendProvider
 from holdfast.application.consistency import check_consistency, check_time_to_load
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.finishing import Finishing
-from holdfast.application.live_parts import LiveGuard, LiveStages, door_of, limits_by_name
+from holdfast.application.live_parts import LiveStages, door_of, limits_by_name
 from holdfast.application.live_routes import LiveRoutes
 from holdfast.application.live_settings import LiveSettings
 from holdfast.application.orchestrator import Orchestrator, is_fresh, reply_size_bytes, reply_text
@@ -30,54 +30,37 @@ from holdfast.application.pipeline import Pipeline
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.reception import Reception
 from holdfast.application.recorders import Recorders
-from holdfast.application.route import Route
+from holdfast.application.route_maker import RouteMaker
 from holdfast.application.routing import FallbackRouter
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.settings_watch import SettingsWatch, read_parameters
-from holdfast.application.shared_stores import SharedStores
+from holdfast.application.shared_parts import SharedParts
 from holdfast.domain.adaptive_limit import AdaptiveLimit
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.blocking_query import QueryConfig
-from holdfast.domain.breaker_registry import BreakerRegistry
-from holdfast.domain.circuit_breaker import CircuitBreaker
 from holdfast.domain.concurrency_limit import ConcurrencyLimit
 from holdfast.domain.deduplicator import Deduplicator
 from holdfast.domain.discovery import Discovery
 from holdfast.domain.event_hub import EventHub
-from holdfast.domain.hedge import Hedge
 from holdfast.domain.host_guard import HostGuard
 from holdfast.domain.memory_ceiling import MemoryCeiling
 from holdfast.domain.model_slot import ModelSlots
 from holdfast.domain.output_judge import OutputJudge, OutputRule
-from holdfast.domain.pool import AsyncResourcePool
 from holdfast.domain.quality_gate import QualityGate
-from holdfast.domain.rate_limit import RateLimit, RateLimitConfig
 from holdfast.domain.registration import Registration
-from holdfast.domain.retry import Retry
-from holdfast.domain.retry_budget import RetryBudget
 from holdfast.domain.route_choice import RouteChoice
 from holdfast.domain.session_keeper import SessionKeeper
-from holdfast.domain.shared_answers import SharedAnswers
-from holdfast.domain.shared_breaker import SharedBreaker
-from holdfast.domain.shared_budgets import SharedBudgets
 from holdfast.domain.shared_rates import SharedRates
-from holdfast.domain.slotted_backend import SlottedBackend
-from holdfast.domain.store_link import StoreLink
 from holdfast.domain.stream_sharing import SharedStreams
-from holdfast.domain.stream_timeout import StreamTimeout
 from holdfast.domain.tenant_limits import TenantLimits
-from holdfast.domain.timeout import Timeout
 from holdfast.domain.validation import require
 from holdfast.ports.clock import Clock
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
 from holdfast.ports.parameters import ParameterStore
-from holdfast.ports.registry import ServiceInstance
-from holdfast.ports.resource import ResourceProvider
 from holdfast.ports.service import Reply
-from holdfast.ports.session import SessionStore
 from holdfast.ports.telemetry import Recorder
 
 __all__ = ["make_container", "open_container", "open_orchestrator"]
@@ -173,11 +156,24 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         stack.enter_context(container.log())
         retriever = await stack.enter_async_context(container.retriever())
         models = await stack.enter_async_context(parts.model_slots())
-        shared = await parts.open_shared(stack)
-        router = await parts.open_router(stack, models)
-        discoveries = await parts.open_discoveries(stack, router, models)
+        stores = await stack.enter_async_context(container.shared_stores())
+        shared = SharedParts(stores, clock=clock, random=parts.random, events=events)
+        routes = RouteMaker(
+            container,
+            live=parts.live,
+            shared=shared,
+            models=models,
+            recorder=parts.recorder,
+            clock=clock,
+            random=parts.random,
+            events=events,
+        )
+        router = await parts.open_router(stack, routes)
+        discoveries = await parts.open_discoveries(stack, router, routes)
         instance = secrets.token_hex(8)
-        answers = await parts.open_answers(stack, instance)
+        answers = shared.answers(window_s=settings.deduplication.window_s, instance=instance)
+        if answers is not None:
+            await stack.enter_async_context(answers)
         deduplicator = await stack.enter_async_context(
             Deduplicator[Reply](
                 settings.deduplication, clock=clock, size_of=reply_size_bytes, keeps=is_fresh, events=events
@@ -186,18 +182,18 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         streams = await stack.enter_async_context(
             SharedStreams(settings.streaming, shared=deduplicator, text_of=reply_text, clock=clock, events=events)
         )
-        store = parts.shared_sessions
+        store = shared.sessions
         if store is None:
             store = await stack.enter_async_context(container.session_store())
         sessions = SessionKeeper(store, settings.sessions, make_token=secrets.token_urlsafe, events=events)
         memory = MemoryCeiling(settings.max_memory_bytes, clock=clock, events=events)
         memory.add_holder("answers", lambda: deduplicator.kept_bytes, free=deduplicator.free)
         memory.add_holder("streams", lambda: streams.size_bytes)
-        if settings.sessions.database is None and parts.shared_sessions is None:
+        if settings.sessions.database is None and shared.sessions is None:
             memory.add_holder("sessions", lambda: sessions.size_bytes)
-        if shared is not None:
-            await stack.enter_async_context(shared)  # last, so that it knows all that is kept there
-        admission, tenants = parts.admission(), parts.tenants()
+        if shared.link is not None:
+            await stack.enter_async_context(shared.link)  # last, so that it knows all that is kept there
+        admission, tenants = parts.admission(), parts.tenants(shared.rates)
         pipeline = Pipeline(
             router=router,
             retriever=retriever,
@@ -237,10 +233,10 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
             registration=registration,
             discoveries=discoveries,
             parameters=watch,
-            shared=shared,
+            shared=shared.link,
             answers=answers,
-            rates=parts.shared_rates,
-            budgets=parts.shared_budgets,
+            rates=shared.rates,
+            budgets=shared.budgets,
             events=events,
             clock=clock,
         )
@@ -278,18 +274,9 @@ class _Parts:
         recorders: Sequence[Recorder] = container.recorders()
         self.recorder = Recorders(recorders) if recorders else None
         self._container = container
-        self._random: Callable[[], float] = container.random()
+        self.random: Callable[[], float] = container.random()
         self._backends: Mapping[str, Backend | Model | Discovered] = container.backends()
         self._registry: Registry | None = container.registry()
-        self._breakers = BreakerRegistry(lambda name: self._breaker(name, self._guards[name]))
-        self._guards: dict[str, GuardSettings] = {}
-        self._instances: dict[str, object] = {}
-        self._stores: SharedStores | None = None
-        self._link: StoreLink | None = None
-        self.shared_rates: SharedRates | None = None
-        self.shared_budgets: SharedBudgets | None = None
-        self.shared_sessions: SessionStore | None = None
-        self._sharing: dict[str, SharedBreaker] = {}
         check_consistency(self.settings, backends=self._backends)
         commons = (self.settings.guard, without_parameters.guard)
         models = (backend for backend in self._backends.values() if isinstance(backend, Model))
@@ -309,9 +296,9 @@ class _Parts:
         guard = HostGuard(self._container.host_memory(), settings.host_guard)
         return ModelSlots(settings.models, guard=guard, clock=self.clock, events=self.events)
 
-    async def open_router(self, stack: AsyncExitStack, models: ModelSlots) -> FallbackRouter:
-        routes = [
-            await stack.enter_async_context(self._open_route(name, backend, models))
+    async def open_router(self, stack: AsyncExitStack, routes: RouteMaker) -> FallbackRouter:
+        opened = [
+            await stack.enter_async_context(routes.open_route(name, backend))
             for name, backend in self._backends.items()
             if not isinstance(backend, Discovered)
         ]
@@ -320,33 +307,31 @@ class _Parts:
             self.settings.routing,
             discovered=[name for name, backend in self._backends.items() if isinstance(backend, Discovered)],
             clock=self.clock,
-            random=self._random,
+            random=self.random,
         )
-        return FallbackRouter(routes, choice=choice, events=self.events)
+        return FallbackRouter(opened, choice=choice, events=self.events)
 
     async def open_discoveries(
-        self, stack: AsyncExitStack, router: FallbackRouter, models: ModelSlots
+        self, stack: AsyncExitStack, router: FallbackRouter, routes: RouteMaker
     ) -> Sequence[Discovery] | None:
         if self._registry is None:
             return None
         discoveries: list[Discovery] = []
         for name, backend in self._backends.items():
             if isinstance(backend, Discovered):
-                routes = LiveRoutes(
-                    name, partial(self._open_instance, name, backend, models), router=router, events=self.events
-                )
-                await stack.enter_async_context(routes)
+                live = LiveRoutes(name, partial(routes.open_instance, name, backend), router=router, events=self.events)
+                await stack.enter_async_context(live)
                 discovery = Discovery(
                     self._registry.services,
                     backend.service,
-                    routes,
+                    live,
                     self._registry.discovery,
                     clock=self.clock,
-                    random=self._random,
+                    random=self.random,
                     events=self.events,
                 )
                 discoveries.append(await stack.enter_async_context(discovery))
-                await routes.wait_opened()
+                await live.wait_opened()
         return discoveries
 
     async def open_watch(self, stack: AsyncExitStack, store: ParameterStore | None) -> SettingsWatch | None:
@@ -360,7 +345,7 @@ class _Parts:
             backends=self._backends,
             config=QueryConfig() if chosen is None else chosen.query,
             clock=self.clock,
-            random=self._random,
+            random=self.random,
             events=self.events,
         )
         return await stack.enter_async_context(watch)
@@ -374,52 +359,10 @@ class _Parts:
             registry.instance,
             registry.registration,
             clock=self.clock,
-            random=self._random,
+            random=self.random,
             events=self.events,
         )
         return await stack.enter_async_context(registration)
-
-    async def open_shared(self, stack: AsyncExitStack) -> StoreLink | None:
-        self._stores = await stack.enter_async_context(self._container.shared_stores())
-        if self._stores is None:
-            return None
-        self._link = StoreLink(
-            self._stores.store, self._stores.link, clock=self.clock, random=self._random, events=self.events
-        )
-        self.shared_sessions = self._stores.sessions
-        if self._stores.rates is not None:
-            self.shared_rates = SharedRates(
-                self._stores.rates,
-                link=self._link,
-                refresh_s=self._stores.link.refresh_s,
-                make_token=partial(secrets.token_hex, 8),
-                clock=self.clock,
-            )
-        if self._stores.budgets is not None:
-            self.shared_budgets = SharedBudgets(
-                self._stores.budgets,
-                link=self._link,
-                refresh_s=self._stores.link.refresh_s,
-                make_token=partial(secrets.token_hex, 8),
-                clock=self.clock,
-            )
-        return self._link
-
-    async def open_answers(self, stack: AsyncExitStack, instance: str) -> SharedAnswers | None:
-        stores = self._stores
-        if stores is None or self._link is None or stores.answers is None:
-            return None
-        answers = SharedAnswers(
-            stores.answers,
-            self._link,
-            stores.answer_sharing,
-            window_s=self.settings.deduplication.window_s,
-            instance=instance,
-            clock=self.clock,
-            random=self._random,
-            events=self.events,
-        )
-        return await stack.enter_async_context(answers)
 
     def admission(self) -> AdmissionQueue:
         adaptive = self.settings.adaptive_limit
@@ -431,114 +374,11 @@ class _Parts:
             events=self.events,
         )
 
-    def tenants(self) -> TenantLimits:
+    def tenants(self, rates: SharedRates | None) -> TenantLimits:
         named = limits_by_name(self.settings)
-        return TenantLimits(
-            self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events, shared=self.shared_rates
-        )
+        return TenantLimits(self.settings.tenant_rate_limit, named, clock=self.clock, events=self.events, shared=rates)
 
     def finishing(self) -> Finishing:
         reserved = {name: persona.validators for name, persona in self.settings.personas.items()}
         judge = OutputJudge(self._rules, reserved=reserved)
         return Finishing(QualityGate(judge, events=self.events) if self._rules else None)
-
-    @asynccontextmanager
-    async def _open_route(self, name: str, backend: Backend | Model, models: ModelSlots) -> AsyncGenerator[Route]:
-        pool = AsyncResourcePool(
-            name,
-            _provider(backend, models),
-            backend.guard.pool,
-            clock=self.clock,
-            random=self._random,
-            events=self.events,
-        )
-        configured = name if name in self._backends else name.rpartition("@")[0]
-        guard = self.live.guard_of(configured, backend.guard)
-        async with pool:
-            self._guards[name] = guard
-            route = self._route(name, guard, self._breakers.get(name), pool)
-            own = LiveGuard(
-                guard=guard,
-                route=route,
-                make_strategy=partial(self._container.retry_strategy, name),
-                make_trip_policy=partial(self._container.trip_policy, name),
-                make_limit=partial(self._rate_limit, name),
-            )
-            with self.live.followed_by(lambda _: own.change_to(self.live.guard_of(configured, backend.guard))):
-                yield route
-
-    @asynccontextmanager
-    async def _open_instance(
-        self, name: str, backend: Discovered, models: ModelSlots, instance: ServiceInstance
-    ) -> AsyncGenerator[Route]:
-        route_name = f"{name}@{instance.address}"
-        self._forget(route_name)  # of an earlier one at this address, where the last requests may still be under way
-        self._instances[route_name] = appearance = object()
-        try:
-            async with self._open_route(route_name, backend.make(instance), models) as route:
-                yield route
-        finally:
-            if self._instances.get(route_name) is appearance:
-                self._forget(route_name)
-
-    def _forget(self, route_name: str) -> None:
-        self._breakers.forget(route_name)
-        if (sharing := self._sharing.pop(route_name, None)) is not None:
-            sharing.close()
-        self._guards.pop(route_name, None)
-        self._instances.pop(route_name, None)
-
-    def _route(
-        self, name: str, guard: GuardSettings, breaker: CircuitBreaker, pool: AsyncResourcePool[InferenceBackend]
-    ) -> Route:
-        clock, events = self.clock, self.events
-        budget = RetryBudget(guard.retry_budget, clock=clock)
-        if self.shared_budgets is not None:
-            self.shared_budgets.share(name, budget)
-        return Route(
-            retry=Retry(
-                self._container.retry_strategy(name, guard),
-                clock=clock,
-                random=self._random,
-                budget=budget,
-                events=events,
-                name=name,
-            ),
-            hedge=None if guard.hedge is None else Hedge(name, guard.hedge, budget=budget, clock=clock, events=events),
-            budget=budget,
-            breaker=breaker,
-            rate_limit=None if guard.rate_limit is None else self._rate_limit(name, guard.rate_limit),
-            timeout=Timeout(guard.attempt_timeout_s),
-            stream_timeout=StreamTimeout(first_s=guard.attempt_timeout_s, idle_s=guard.stream_idle_timeout_s),
-            pool=pool,
-            recorder=self.recorder,
-        )
-
-    def _rate_limit(self, name: str, config: RateLimitConfig) -> RateLimit:
-        return RateLimit(f"backend {name!r}", config, clock=self.clock, events=self.events, shared=self.shared_rates)
-
-    def _breaker(self, name: str, guard: GuardSettings) -> CircuitBreaker:
-        policy = self._container.trip_policy(name, guard)
-        breaker = CircuitBreaker(
-            name, guard.breaker, clock=self.clock, random=self._random, trip_policy=policy, events=self.events
-        )
-        stores = self._stores
-        if stores is not None and self._link is not None and stores.breakers is not None:
-            self._sharing[name] = SharedBreaker(
-                breaker,
-                stores.breaker_sharing,
-                store=stores.breakers,
-                link=self._link,
-                make_token=lambda: secrets.token_hex(8),
-            )
-        return breaker
-
-
-def _provider(backend: Backend | Model, slots: ModelSlots) -> ResourceProvider[InferenceBackend]:
-    match backend:
-        case Backend():
-            return backend.provider
-        case Model():
-            return SharedBackendProvider(SlottedBackend(backend.loader, slots))
-        case _:
-            assert_never(backend)
