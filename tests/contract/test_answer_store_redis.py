@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,29 +14,13 @@ import redis
 from holdfast.adapters.redis.answers import RedisAnswers
 from holdfast.adapters.redis.store import RedisConfig, RedisStore
 from holdfast.ports.answer_store import AnswerStore
-from holdfast.testing import ManualClock
 from holdfast.testing.contracts.answer_store import AnswerHistory, AnswerStoreContract
-from tests.fakes.redis_clock import open_redis_at
+from tests.fakes.redis_clock import InRedis
 from tests.fakes.redis_server import RedisServer
 
 
-@pytest.mark.real_time
-class TestRedisAnswers(AnswerStoreContract):
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
-
-    @pytest.fixture(autouse=True)
-    def _server(self, _begin: None, redis_server: RedisServer) -> None:
-        self.server = redis_server
-
-    def open_store(self, clock: ManualClock) -> AbstractAsyncContextManager[AnswerStore]:
-        return self._open(clock)
-
-    @asynccontextmanager
-    async def _open(self, clock: ManualClock) -> AsyncGenerator[AnswerStore]:
-        async with open_redis_at(self.server, clock) as store:
-            yield RedisAnswers(store)
+class TestRedisAnswers(InRedis[AnswerStore], AnswerStoreContract):
+    make = RedisAnswers
 
 
 HISTORIES = 2000

@@ -15,8 +15,7 @@ from holdfast.adapters.sqlite.shared_store import SqliteStore
 from holdfast.ports.breaker_store import BreakerStore
 from holdfast.testing import ManualClock
 from holdfast.testing.contracts.breaker_store import BreakerStoreContract
-from tests.fakes.redis_clock import open_redis_at
-from tests.fakes.redis_server import RedisServer
+from tests.fakes.redis_clock import InRedis
 
 
 class TestMemoryBreakers(BreakerStoreContract):
@@ -41,20 +40,5 @@ class TestSqliteBreakers(BreakerStoreContract):
             yield SqliteBreakers(store)
 
 
-@pytest.mark.real_time
-class TestRedisBreakers(BreakerStoreContract):
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
-
-    @pytest.fixture(autouse=True)
-    def _server(self, _begin: None, redis_server: RedisServer) -> None:
-        self.server = redis_server
-
-    def open_store(self, clock: ManualClock) -> AbstractAsyncContextManager[BreakerStore]:
-        return self._open(clock)
-
-    @asynccontextmanager
-    async def _open(self, clock: ManualClock) -> AsyncGenerator[BreakerStore]:
-        async with open_redis_at(self.server, clock) as store:
-            yield RedisBreakers(store)
+class TestRedisBreakers(InRedis[BreakerStore], BreakerStoreContract):
+    make = RedisBreakers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Generic, TypeVar
 
+import pytest
 import redis
 
 from holdfast.adapters.redis.address import RedisServer as Address
@@ -12,7 +14,9 @@ from holdfast.adapters.redis.store import RedisConfig, RedisStore
 from holdfast.ports.clock import Clock
 from tests.fakes.redis_server import RedisServer
 
-__all__ = ["open_redis", "open_redis_at"]
+__all__ = ["InRedis", "open_redis", "open_redis_at"]
+
+T = TypeVar("T")
 
 _KEY = "the time of the test"
 
@@ -49,3 +53,30 @@ async def open_redis_at(server: RedisServer, clock: Clock) -> AsyncGenerator[Red
     with server.client() as client:
         async with _Timed(_config(server), clock, client) as store:
             yield store
+
+
+class InRedis(Generic[T]):
+    """What the contract of each kind of state needs to be held by a real Redis: derive from this, then from that.
+
+    Attributes:
+        make: returns what keeps the state in an open store.
+    """
+
+    pytestmark = pytest.mark.real_time
+    make: Callable[[RedisStore], T]
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.fixture(autouse=True)
+    def _server(self, _begin: None, redis_server: RedisServer) -> None:
+        self.server = redis_server
+
+    def open_store(self, clock: Clock) -> AbstractAsyncContextManager[T]:
+        return self._open(clock)
+
+    @asynccontextmanager
+    async def _open(self, clock: Clock) -> AsyncGenerator[T]:
+        async with open_redis_at(self.server, clock) as store:
+            yield self.make(store)
