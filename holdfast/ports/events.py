@@ -694,8 +694,8 @@ class EventSink(Protocol):
     """Hears of events.
 
     Ordering: events of one event loop come in the order in which they were decided. Duplication: none. Loss: a sink may
-    drop what it has no room for or cannot pass on, and counts it. Cancellation: `emit` never waits, so there is none.
-    Errors: none; a sink that raises all the same disturbs whoever emits, unless an `EventHub` stands between them.
+    drop what it has no room for, and counts it. Cancellation: `emit` never waits, so there is none. Errors: whatever
+    keeps it from passing an event on, never hidden: an `EventHub` counts it, and without one it reaches whoever emits.
     """
 
     def emit(self, event: Event) -> None:

@@ -14,9 +14,13 @@ from holdfast.testing.contracts.event_sink import EventSinkContract
 from tests.fakes.events import Listener
 
 
+def fail() -> None:
+    raise OSError("no space left on device")
+
+
 class Raising:
     def emit(self, event: Event) -> None:
-        raise OSError("no space left on device")
+        fail()
 
 
 class TestEventHub(EventSinkContract):
@@ -36,7 +40,9 @@ class TestListener(EventSinkContract):
         return Listener()
 
     def make_failing_sink(self) -> EventSink:
-        return Listener()  # it has nothing behind it
+        listener = Listener()
+        listener.then = fail
+        return listener
 
     def names_heard(self, sink: EventSink) -> list[str]:
         assert isinstance(sink, Listener)
@@ -54,7 +60,7 @@ class Listing(logging.Handler):
 
 class Full(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("no space left on device")
+        fail()
 
 
 class TestLoggingEventSink(EventSinkContract):

@@ -2,9 +2,9 @@
 
 Responsibility: one structured line for each event, at a level that fits its kind.
 Guarantees: a line is one line, whatever a tenant is called; it holds no prompt and no answer, since no event does; a
-    level that is off costs one look; an application's filter or handler that raises is counted and disturbs nobody.
+    level that is off costs one look.
 Not responsible for: handlers, formats and files: those are the application's. A handler that blocks, blocks the event
-    loop: put a `logging.handlers.QueueHandler` in front of it.
+    loop: put a `logging.handlers.QueueHandler` in front of it. A filter or handler that raises: `EventHub` counts it.
 Sources: the text is logfmt, https://brandur.org/logfmt; the values in ``extra``, for formatters that write JSON, are as
     stamina does it, but under one key, since a key such as ``name`` would collide with the record's own.
 """
@@ -72,9 +72,6 @@ class LoggingEventSink:
             requests that go well, and with each that an open breaker refuses; WARNING for what an operator wants to
             know at once; INFO for all else.
 
-    Attributes:
-        failures: lines that could not be logged, because a filter or a handler raised.
-
     Example:
         >>> import sys
         >>> handler = logging.StreamHandler(sys.stdout)
@@ -83,7 +80,7 @@ class LoggingEventSink:
         breaker_opened breaker="tea pot" open_s=5
     """
 
-    __slots__ = ("_levels", "_logger", "failures")
+    __slots__ = ("_levels", "_logger")
 
     def __init__(
         self,
@@ -93,16 +90,12 @@ class LoggingEventSink:
     ) -> None:
         self._logger = logging.getLogger(logger_name)
         self._levels = {**_LEVELS, **levels}
-        self.failures = 0
 
     def emit(self, event: Event) -> None:
         """Log `event`, if its level is on."""
         level = self._levels.get(type(event), logging.INFO)
         if self._logger.isEnabledFor(level):
-            try:
-                self._log(level, event)
-            except Exception:  # noqa: BLE001 - the supervisor of the application's filters and handlers: see `failures`
-                self.failures += 1
+            self._log(level, event)
 
     def _log(self, level: int, event: Event) -> None:
         values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}

@@ -58,14 +58,10 @@ class OtelSpans:
 
     Args:
         tracer: makes them; None for that of the application's tracer provider.
-
-    Attributes:
-        failures: events that could not be added to a span, because it raised.
     """
 
     def __init__(self, tracer: Tracer | None = None) -> None:
         self._tracer = trace.get_tracer("holdfast", version("holdfast")) if tracer is None else tracer
-        self.failures = 0
 
     def begin_request(self, request: Request) -> RequestRecord:
         """Begin the span of a request."""
@@ -95,10 +91,7 @@ class OtelSpans:
         """Add `event` to the current span."""
         span = trace.get_current_span()
         if span.is_recording():
-            try:
-                span.add_event(f"holdfast.{event.name}", event_attributes(event))
-            except Exception:  # noqa: BLE001 - the supervisor of what stands behind spans: see `failures`
-                self.failures += 1
+            span.add_event(f"holdfast.{event.name}", event_attributes(event))
 
 
 class _RequestSpan:

@@ -2,7 +2,7 @@
 
 Responsibility: the contract of `holdfast.ports.events.EventSink`, as a pytest class to derive from.
 Guarantees: a sink that passes can be given to any mechanism: it takes every kind of event, in order and once, with or
-    without an event loop, and whatever fails behind it disturbs nobody.
+    without an event loop, and whatever fails behind it is counted where `Service.health` shows it.
 Not responsible for: what the sink makes of an event, and for how long it keeps it.
 """
 
@@ -15,8 +15,10 @@ from typing import get_type_hints
 
 import pytest
 
+from holdfast.domain.event_hub import EventHub
 from holdfast.ports import events
 from holdfast.ports.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, EventSink
+from holdfast.testing.clock import ManualClock
 
 __all__ = ["EventSinkContract"]
 
@@ -122,9 +124,12 @@ class EventSinkContract(ABC):
 
         assert (self.names_heard(sink), self.names_heard(other)) == (["breaker_closed"], ["breaker_half_opened"])
 
-    def test_emit_while_everything_behind_it_fails_raises_nothing(self) -> None:
-        """A request must not fail because nobody could be told of it."""
+    def test_emit_while_everything_behind_it_fails_is_counted_by_the_hub_and_raises_nothing(self) -> None:
+        """A request must not fail because nobody could be told of it, and whoever reads the health must see it."""
         sink = self.make_failing_sink()
+        hub = sink if isinstance(sink, EventHub) else EventHub(clock=ManualClock(), sinks=[sink])
 
         for event in _examples():
-            sink.emit(event)
+            hub.emit(event)
+
+        assert hub.statistics().sink_failures == len(_examples())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from holdfast.adapters.logging import LoggingEventSink
+from holdfast.domain.event_hub import EventHub
 from holdfast.ports.events import (
     BreakerClosed,
     BreakerOpened,
@@ -24,6 +25,7 @@ from holdfast.ports.events import (
     SharedStoreLost,
 )
 from holdfast.ports.service import Disposition, Priority
+from holdfast.testing import ManualClock
 
 LOGGER = "tests.events"
 
@@ -156,18 +158,18 @@ def test_emit_without_a_name_logs_to_the_logger_of_holdfasts_events(caplog: pyte
     assert caplog.record_tuples == [("holdfast.events", logging.WARNING, "breaker_opened breaker=a open_s=5")]
 
 
-def test_emit_while_a_filter_raises_is_counted_and_raises_nothing(logged: list[logging.LogRecord]) -> None:
+def test_emit_while_a_filter_raises_is_counted_by_the_hub_and_raises_nothing(logged: list[logging.LogRecord]) -> None:
     def refuse(record: logging.LogRecord) -> bool:
         raise LookupError(record.name)
 
     logger = logging.getLogger(LOGGER)
     logger.addFilter(refuse)
-    sink = LoggingEventSink(LOGGER)
+    hub = EventHub(clock=ManualClock(), sinks=[LoggingEventSink(LOGGER)])
     try:
-        sink.emit(ANSWERED)
+        hub.emit(ANSWERED)
     finally:
         logger.removeFilter(refuse)
-    sink.emit(ANSWERED)
+    hub.emit(ANSWERED)
 
-    assert sink.failures == 1
+    assert hub.statistics().sink_failures == 1
     assert len(logged) == 1
