@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -29,12 +30,18 @@ def test_encode_gives_utf_8_whatever_the_text(text: str) -> None:
     assert b"\n" not in encoded
 
 
-@given(st.binary())
-def test_parse_refuses_whatever_is_no_json_and_nothing_else(text: bytes) -> None:
+def _outcome(parse: Callable[[bytes], object], text: bytes) -> object:
     try:
-        parse_json(text)
+        return parse(text)
     except ValueError:
-        return
+        return "refused"
+
+
+@given(st.binary() | st.sampled_from([b"NaN", b'{"a": [null, -0.5]}', b"\xef\xbb\xbf1", b'"\\ud800"']))
+def test_parse_refuses_whatever_is_no_json_and_nothing_else(text: bytes) -> None:
+    expected = _outcome(lambda raw: json.loads(json.dumps(json.loads(raw.decode()), allow_nan=False)), text)
+
+    assert _outcome(parse_json, text) == expected
 
 
 @pytest.mark.parametrize("depth", [1, 63, 64])
@@ -53,7 +60,9 @@ def test_parse_counts_objects_and_arrays_alike() -> None:
         parse_json(b'[{"a":' * 33 + b"1" + b"}]" * 33)
 
 
-@pytest.mark.parametrize("text", [b"NaN", b'{"a": Infinity}', b"[-Infinity]", b"", b"{", b"\xff", b"1" * 5000])
+@pytest.mark.parametrize(
+    "text", [b"NaN", b'{"a": Infinity}', b"[-Infinity]", b"[1e400]", b"-1e400", b"", b"{", b"\xff", b"1" * 5000]
+)
 def test_parse_refuses_what_is_no_json(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each says something else
         parse_json(text)
