@@ -137,7 +137,9 @@ def _of_backend(backend: BackendHealth) -> Iterator[Sample]:
         limited = _named(backend.rate_limit, "refused", "settled", "cancelled")
         yield from _counters("backend_limits", "Calls, by what the backend's limit said.", "ending", limited, mine)
     if backend.latency_s is not None:
-        yield _gauge("backend_latency_seconds", "What choosing it costs lately.", backend.latency_s, mine)
+        yield _gauge(
+            "backend_cost_seconds", "What choosing it costs; the longer ago, the less.", backend.latency_s, mine
+        )
 
 
 def _named(statistics: object, *names: str) -> dict[str, float]:

@@ -129,7 +129,7 @@ def _backend(backend: BackendHealth) -> Card:
         ("Retries refused", count(budget.without_token + budget.without_room)),
     ]
     if backend.latency_s is not None:
-        rows.append(("Latency lately", seconds(backend.latency_s)))
+        rows.append(("Cost by which it is chosen", seconds(backend.latency_s)))
     is_fine = breaker.state in {BreakerState.CLOSED, BreakerState.DISABLED, BreakerState.METRICS_ONLY}
     state = breaker.state.value.replace("_", " ")
     return Card(title=f"Backend {backend.name}", rows=tuple(rows), state=f"breaker {state}", is_fine=is_fine)

@@ -62,7 +62,7 @@ async def test_metrics_of_what_is_off_by_default_are_there_when_it_is_on() -> No
 
     assert on - off >= {
         *("holdfast_hedges_total", "holdfast_backend_limits_total", "holdfast_answers_checked_total"),
-        "holdfast_backend_latency_seconds",
+        "holdfast_backend_cost_seconds",
     }
 
 

@@ -105,7 +105,7 @@ async def test_status_shape_changes_with_the_backends() -> None:
     assert shapes[0] != shapes[1]
 
 
-async def test_status_cards_tell_of_limits_and_latency_where_there_are_any() -> None:
+async def test_status_cards_tell_of_limits_and_costs_where_there_are_any() -> None:
     settings = Settings.model_validate(
         {"guard": {"rate_limit": {"requests_per_minute": 600}}, "routing": {"strategy": "fastest"}}
     )
@@ -114,7 +114,7 @@ async def test_status_cards_tell_of_limits_and_latency_where_there_are_any() -> 
         page = (await gateway.client.get("/status")).text
 
     assert "Refused by a&#x27;s limit" in page
-    assert "Latency lately" in page
+    assert "Cost by which it is chosen" in page
 
 
 async def test_history_keeps_one_moment_for_every_five_seconds_and_ten_minutes_of_them() -> None:
