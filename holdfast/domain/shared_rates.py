@@ -18,7 +18,7 @@ What it held in the term it may still use, alone: the store counts that as used 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableMapping
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -71,14 +71,16 @@ class SharedRates:
         self._make_token = make_token
         self._clock = clock
         self._term = _Term(None, since_s=clock.monotonic_s())
-        # Weakly, so that a limit that nobody keeps any more, because it is as good as new, takes no room here.
-        self._followed: WeakValueDictionary[str, SharedRate] = WeakValueDictionary()
+        self._limits: WeakValueDictionary[str, SharedRate] = WeakValueDictionary()
+        # Weakly only while nothing can be told: names that come and go must take no room then. Otherwise what a limit
+        # has used is told though nobody keeps it any more.
+        self._followed: MutableMapping[str, SharedRate] = WeakValueDictionary()
         self._told = self._terms = 0
         self.refresh_s = refresh_s
         link.add(self)
 
     def limit(self, name: str, *, per_s: float, burst: float, max_debt_s: float, holds: bool) -> SharedRate:
-        """Return this process's part of one limit.
+        """Return this process's part of one limit: the one that is there, by these numbers, or a new one.
 
         Args:
             name: the same in all processes.
@@ -88,8 +90,12 @@ class SharedRates:
             holds: whether what is taken counts as used when it is settled, since only then it is known how much it
                 is, or when it is taken.
         """
+        if (limit := self._limits.get(name)) is not None:
+            limit.retune(per_s=per_s, burst=burst, max_debt_s=max_debt_s, now_s=self.now_s())
+            return limit
         rule = RateRule(per_s=per_s, burst=burst, most=burst + per_s * max_debt_s)
-        return SharedRate(self, name, rule, holds=holds)
+        limit = self._limits[name] = SharedRate(self, name, rule, holds=holds)
+        return limit
 
     def term(self, now_s: float) -> _Term:
         """Return what holds now."""
@@ -119,6 +125,7 @@ class SharedRates:
                 limit.meet(term)
         if not term.is_joined:
             term = self._term = _Term(term, since_s=self.now_s(), member=self._make_token())
+            self._followed = dict(self._followed)
             term.until_s = self._clock.monotonic_s() + self._lease_s
             self._terms += 1
         try:
@@ -141,6 +148,7 @@ class SharedRates:
 
     def _leave(self) -> _Term:
         self._term = _Term(self._term, since_s=self.now_s())
+        self._followed = WeakValueDictionary(self._followed)
         return self._term
 
     async def _settle(self, term: _Term) -> None:
@@ -159,8 +167,8 @@ class SharedRates:
             term.processes = terms.processes
             for limit, claim, grant in zip(some, claims, terms.grants, strict=True):
                 least_left = min(least_left, grant.left)
-                if limit.take_note(claim, grant) and self._followed.get(claim.name) is limit:
-                    del self._followed[claim.name]
+                if limit.take_note(claim, grant):
+                    self._followed.pop(claim.name, None)
             share = terms.share
             term.share = max(term.share, share)
         # A part of it can be another's when that much is left everywhere, or it would be given twice.
@@ -278,8 +286,7 @@ class SharedRate:
         if self._holds and taken is not None:
             self._open_total = self._open_total - taken if self._open else 0.0
             self._spent += taken - refund
-        elif not self._holds:
-            refund = min(refund, self._spent)
+        else:
             self._spent -= refund
         self._spent += debt
         self._stock += refund - debt
@@ -352,6 +359,8 @@ class SharedRate:
         )
         self._demand_before, self._demand = self._demand, 0.0
         self._spent = self._least = 0.0
+        if not self._holds:
+            self._open.clear()  # what is told cannot be given back: the rate has done so already, in part
         self._stock = stock
         return claim
 

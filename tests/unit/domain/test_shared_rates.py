@@ -207,6 +207,20 @@ def test_cancelled_request_that_was_told_is_given_back_by_the_rate() -> None:
     assert world.limits[0].statistics().cancelled == 4
 
 
+def test_cancelled_request_that_was_told_gives_back_nothing_of_one_that_was_not() -> None:
+    world = World(1)
+    world.settle_down()
+    told = world.limits[0].reserve(1)
+    world.go_on(10.0)
+    untold = world.limits[0].reserve(1)
+    left = world.limits[0].statistics().requests_left
+    told.cancel()
+
+    assert world.limits[0].statistics().requests_left == left
+    untold.cancel()
+    assert world.limits[0].statistics().requests_left == left + 1
+
+
 def test_tokens_cancelled_at_any_time_are_given_back() -> None:
     world = World(1, TOKENS)
     world.settle_down()
@@ -416,6 +430,44 @@ def test_tenants_that_come_and_go_alone_take_no_room() -> None:
     gc.collect()
 
     assert hub.statistics().followed <= 10
+
+
+def test_limit_that_is_made_again_is_no_more_than_one() -> None:
+    world = World(2)
+    world.settle_down()
+    again = [RateLimit("backend 'a'", REQUESTS, clock=world.clock, shared=world.hubs[0]) for _ in range(5)]
+
+    assert [len(flood(limit)) for limit in (world.limits[0], *again)] == [2, 0, 0, 0, 0, 0]
+    world.go_on(1.0)
+    assert sum(len(flood(limit)) for limit in (world.limits[0], *again)) <= 3
+    assert world.hubs[0].statistics().followed == 1
+
+
+def test_limit_that_is_made_again_by_other_numbers_goes_by_these() -> None:
+    world = World(1)
+    more = RateLimitConfig(requests_per_minute=240, burst_requests=16)
+    flood(world.limits[0])
+    again = RateLimit("backend 'a'", more, clock=world.clock, shared=world.hubs[0])
+    world.clock.advance(60.0)
+
+    assert len(flood(again)) == 16
+
+
+def test_limits_of_one_name_that_come_and_go_are_one_and_take_no_room() -> None:
+    world = World(2)
+    world.settle_down()
+    world.limits.clear()
+    granted = 0
+    for _ in range(10):
+        limit = RateLimit("backend 'a'", REQUESTS, clock=world.clock, shared=world.hubs[0])
+        granted += len(flood(limit))
+        del limit
+        gc.collect()
+        world.round()
+    world.go_on(20.0)
+
+    assert granted == 6  # all but what is left to the other process
+    assert world.hubs[0].statistics().followed == 0
 
 
 def test_limit_that_is_reconfigured_goes_on_with_what_it_holds_and_by_the_new_rate() -> None:
