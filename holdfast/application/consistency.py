@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from holdfast.application.gateway_settings import is_loopback
 from holdfast.application.http_settings import HttpBackendSettings
 from holdfast.application.settings import GuardSettings, LlamaCppSettings, ScriptedSettings, Settings
 from holdfast.domain.door import MAX_TENANT_CHARS
@@ -18,6 +17,7 @@ from holdfast.domain.model_slot_config import ModelSlotConfig
 from holdfast.domain.route_choice import check_weights
 from holdfast.domain.token_estimate import estimate_text_tokens
 from holdfast.domain.validation import require
+from holdfast.ports.gateway import is_loopback
 
 __all__ = ["check_consistency", "check_time_to_load", "shares_sessions"]
 

@@ -13,7 +13,6 @@ Not responsible for: serving: see `holdfast.adapters.gateway`.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from holdfast.domain.validation import require
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.gateway import ApiKey, GatewayOptions
 
-__all__ = ["GatewaySettings", "gateway_options", "is_loopback"]
+__all__ = ["GatewaySettings", "gateway_options"]
 
 _MIN_KEY_CHARS: Final = 16
 _DIGEST: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -96,19 +95,6 @@ def gateway_options(settings: GatewaySettings, *, max_request_bytes: int, person
         personas=tuple(personas),
         max_body_bytes=settings.max_body_bytes or _ESCAPED * max_request_bytes,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach `host`.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-        (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

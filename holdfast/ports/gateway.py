@@ -8,6 +8,7 @@ Not responsible for: what the gateway offers: see `holdfast.adapters.gateway`; w
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,7 @@ from typing import Protocol
 from holdfast.ports.batch import StopSignal
 from holdfast.ports.service import Service
 
-__all__ = ["ApiKey", "GatewayOptions", "GatewayServer"]
+__all__ = ["ApiKey", "GatewayOptions", "GatewayServer", "is_loopback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,19 @@ class GatewayOptions:
     write_timeout_s: float = 30.0
     keep_alive_s: float = 5.0
     drain_timeout_s: float = 25.0
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class GatewayServer(Protocol):

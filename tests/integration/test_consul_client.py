@@ -256,9 +256,13 @@ async def test_service_that_the_token_may_read_is_readable_well_or_not(consul_ag
     client = ConsulClient(consul_agent.address)
     await client.require_readable_service("web")
     await client.register(SERVICE)
+    healthy = []
     for state in ("pass", "warn", "fail"):
         consul_agent.request("PUT", f"/v1/agent/check/{state}/web-1:ttl")
         await client.require_readable_service("web")
+        healthy.append(len((await client.healthy("web"))[1]))
+
+    assert healthy == [1, 0, 0]
 
 
 async def test_answers_about_a_service_that_no_agent_sends_are_no_permission() -> None:

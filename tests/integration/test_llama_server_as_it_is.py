@@ -38,3 +38,4 @@ def test_caller_who_leaves_in_mid_stream_frees_the_place_at_once(llama_server: L
         pass
 
     wait_until(lambda: llama_server.busy_slots() == 0, "the place is free", within_s=1.0)
+    assert llama_server.busy_slots() == 0

@@ -106,6 +106,8 @@ async def test_agent_restarted_empty_is_believed(start_consul: StartConsul) -> N
         agent.put("holdfast/max_in_flight", "5")
         await until(lambda: service.health().admission.limit.limit == 5)
 
+        assert len(told(service, ParametersApplied)) == 2
+
 
 async def test_agent_that_refuses_the_token_keeps_the_service_closed_in_one_line(start_consul: StartConsul) -> None:
     agent = start_consul(access_control=True)
@@ -123,8 +125,9 @@ async def test_agent_that_is_away_does_not_keep_the_service_closed(start_consul:
         await service.submit(ask_anew())
         await anyio.to_thread.run_sync(agent.start)
         agent.put("holdfast/max_in_flight", "5")
-
         await until(lambda: service.health().admission.limit.limit == 5)
+
+        assert len(told(service, ParameterStoreRejoined)) == 1
 
 
 async def test_value_that_is_broken_in_consul_at_the_start_is_told_with_its_source(consul_agent: ConsulAgent) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.settings_sources import load_settings
@@ -97,6 +98,9 @@ async def test_cluster_is_reached_through_any_of_its_nodes(start_redis: StartRed
     form_cluster(*nodes)
 
     await open_breaker(tmp_path, {"cluster": [f"127.0.0.1:{nodes[2].port}"]})
+
+    with redis.RedisCluster(host="127.0.0.1", port=nodes[0].port) as client:
+        assert client.exists("holdfast:{breaker:a}")
 
 
 async def test_sentinels_lead_to_the_database_of_their_primary(start_redis: StartRedis, tmp_path: Path) -> None:

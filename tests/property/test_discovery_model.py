@@ -48,10 +48,10 @@ def test_any_history_ends_with_what_is_listed_each_change_told_once_and_a_questi
     backend: str, history: list[tuple[tuple[str, Any], float]], seed: int
 ) -> None:
     name, options = virtual_backend(backend)
-    anyio.run(_follow, history, seed, backend=name, backend_options=options)
+    anyio.run(_assert_follows, history, seed, backend=name, backend_options=options)
 
 
-async def _follow(history: list[tuple[tuple[str, Any], float]], seed: int) -> None:
+async def _assert_follows(history: list[tuple[tuple[str, Any], float]], seed: int) -> None:
     registry, listing, listener = OddRegistry(), Listing(), Listener()
     discovery = Discovery(
         registry, "asks", listing, CONFIG, clock=VirtualClock(), random=random.Random(seed).random, events=listener

@@ -30,10 +30,10 @@ def test_any_history_of_the_registry_ends_registered_or_gone_with_every_call_cou
     backend: str, history: list[tuple[str, float]], seed: int, leaves: bool
 ) -> None:
     name, options = virtual_backend(backend)
-    anyio.run(_live, history, seed, leaves, backend=name, backend_options=options)
+    anyio.run(_assert_stays_listed, history, seed, leaves, backend=name, backend_options=options)
 
 
-async def _live(history: list[tuple[str, float]], seed: int, leaves: bool) -> None:
+async def _assert_stays_listed(history: list[tuple[str, float]], seed: int, leaves: bool) -> None:
     registry, listener = FlakyRegistry(), Listener()
     registration = Registration(
         registry, instance(1), CONFIG, clock=VirtualClock(), random=random.Random(seed).random, events=listener

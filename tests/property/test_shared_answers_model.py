@@ -115,7 +115,7 @@ async def run(script: list[Asker], lost: list[tuple[int, float, float]], window_
     return log
 
 
-def check_endings(script: list[Asker], log: Log) -> None:
+def assert_endings(script: list[Asker], log: Log) -> None:
     """Everybody has ended as he may: with somebody's answer or failure, with his own, or by leaving."""
     may = {f"{number}" for number, asker in enumerate(script) if asker.failure is None}
     may |= {f"down {number}" for number, asker in enumerate(script) if asker.failure == "backend"}
@@ -134,7 +134,7 @@ def test_any_script_calls_one_at_a_time_and_everybody_ends(backend: str, script:
     log = anyio.run(run, script, [], window_s, backend=name, backend_options=options)
 
     assert log.most_running <= 1
-    check_endings(script, log)
+    assert_endings(script, log)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -151,4 +151,4 @@ def test_any_script_over_a_store_that_some_lose_still_ends_for_everybody(
 
     log = anyio.run(run, script, lost, window_s, backend=name, backend_options=options)
 
-    check_endings(script, log)
+    assert_endings(script, log)

@@ -14,7 +14,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,7 +21,7 @@ from fastapi import Request as HttpRequest
 
 from holdfast.adapters.gateway.body_reading import RefusedRequestError
 from holdfast.adapters.gateway.refusals import Refusal
-from holdfast.ports.gateway import ApiKey
+from holdfast.ports.gateway import ApiKey, is_loopback
 
 __all__ = ["ApiKeyGate", "anyone"]
 
@@ -89,13 +88,6 @@ def _password(credentials: str) -> str:
 
 def _require_own_name(host: str) -> None:
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    if name.lower() != "localhost" and not _is_loopback(name.strip("[]")):
+    if not is_loopback(name.strip("[]")):
         message = "without API keys this machine answers to localhost only; set gateway.api_keys to be asked by name"
         raise RefusedRequestError(Refusal(status=403, kind="permission_error", code="host", message=message))
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

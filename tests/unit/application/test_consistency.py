@@ -15,6 +15,7 @@ from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings
 from holdfast.application.wiring import open_container
 from holdfast.ports.errors import ConfigurationError
+from tests.fakes.refusal import refusal
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
@@ -72,13 +73,13 @@ def test_check_consistency_contradiction_is_refused_with_both_paths_named(
 
 
 def test_check_consistency_defaults_hold_together() -> None:
-    check_consistency(Settings())
+    assert refusal(check_consistency, Settings()) is None
 
 
 def test_check_consistency_less_memory_than_all_sessions_holds_together_where_these_are_in_a_file() -> None:
     given = {"max_memory_bytes": 512 * 1024 * 1024, "sessions": {"database": "sessions.sqlite"}}
 
-    check_consistency(Settings.model_validate(given))
+    assert refusal(check_consistency, Settings.model_validate(given)) is None
 
 
 @pytest.mark.anyio

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.application.gateway_settings import GatewaySettings, gateway_options, is_loopback
+from holdfast.application.gateway_settings import GatewaySettings, gateway_options
 from holdfast.application.program import Program
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.ports.errors import ConfigurationError
-from holdfast.ports.gateway import ApiKey, GatewayOptions
+from holdfast.ports.gateway import ApiKey, GatewayOptions, is_loopback
 
 LONG = "long-enough-to-be-a-key"
 

@@ -5,6 +5,7 @@ import pytest
 from holdfast.adapters.memory.host_memory import FixedHostMemory
 from holdfast.domain.host_guard import HostGuard, HostGuardConfig
 from holdfast.ports.errors import ConfigurationError, HostMemoryError, RefusedError
+from tests.fakes.refusal import refusal
 
 GIB = 1024**3
 
@@ -14,7 +15,7 @@ def guard(free_bytes: int | None, reserve_bytes: int = 0) -> HostGuard:
 
 
 def test_check_of_a_model_that_fits_exactly_passes() -> None:
-    guard(1000, reserve_bytes=400).check("llama", 600)
+    assert refusal(guard(1000, reserve_bytes=400).check, "llama", 600) is None
 
 
 def test_check_of_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
@@ -34,7 +35,7 @@ def test_check_twice_refuses_with_an_error_of_its_own_each_time() -> None:
 
 
 def test_check_where_nothing_tells_passes_whatever_the_size() -> None:
-    guard(None).check("llama", 2**60)
+    assert refusal(guard(None).check, "llama", 2**60) is None
 
 
 def test_shortage_of_a_model_that_fits_is_none() -> None:

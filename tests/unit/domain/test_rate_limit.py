@@ -300,6 +300,7 @@ def test_pause_where_hints_are_not_wanted_changes_nothing() -> None:
     rated = limit(requests=10, max_pause_s=0.0)
     rated.pause(5.0)
 
+    assert rated.statistics().pause_left_s == 0.0
     rated.reserve(1)
 
 

@@ -6,12 +6,13 @@ import pytest
 
 from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
 from holdfast.ports.errors import ConfigurationError
+from tests.fakes.refusal import refusal
 
 NOT_FINITE = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]
 
 
 def test_require_condition_that_holds_passes() -> None:
-    require(True, "never said", path="a.b")
+    assert refusal(require, True, "never said", path="a.b") is None
 
 
 def test_require_condition_that_fails_raises_with_path_and_message() -> None:
@@ -23,7 +24,7 @@ def test_require_condition_that_fails_raises_with_path_and_message() -> None:
 
 @pytest.mark.parametrize("value", [1, 0.001, 5e-324])
 def test_positive_value_above_zero_passes(value: float) -> None:
-    require_positive("a.b", value)
+    assert refusal(require_positive, "a.b", value) is None
 
 
 @pytest.mark.parametrize("value", [0, -0.0, -1, *NOT_FINITE])
@@ -36,7 +37,7 @@ def test_positive_value_not_above_zero_or_not_finite_raises_with_the_value(value
 
 @pytest.mark.parametrize("value", [2, 2.5])
 def test_at_least_value_of_the_minimum_or_more_passes(value: float) -> None:
-    require_at_least("a.b", value, 2)
+    assert refusal(require_at_least, "a.b", value, 2) is None
 
 
 @pytest.mark.parametrize("value", [1, 1.999, *NOT_FINITE])
@@ -49,7 +50,7 @@ def test_at_least_value_below_the_minimum_or_not_finite_raises_with_both(value: 
 
 @pytest.mark.parametrize("value", [2, 2.5])
 def test_not_below_value_of_the_other_or_more_passes(value: float) -> None:
-    require_not_below("a.b", value, "a.c", 2)
+    assert refusal(require_not_below, "a.b", value, "a.c", 2) is None
 
 
 @pytest.mark.parametrize("value", [1, 1.999, *NOT_FINITE])
@@ -63,7 +64,7 @@ def test_not_below_value_below_the_other_or_not_finite_raises_with_both_paths_an
 
 @pytest.mark.parametrize("value", [0.001, 0.5, 1, 1.0])
 def test_ratio_up_to_one_passes(value: float) -> None:
-    require_ratio("a.b", value)
+    assert refusal(require_ratio, "a.b", value) is None
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.001, *NOT_FINITE])

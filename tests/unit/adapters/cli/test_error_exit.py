@@ -98,6 +98,8 @@ def test_interrupt_says_nothing(error: BaseException, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
-def test_no_error_changes_nothing() -> None:
+def test_no_error_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with errors_to_exit():
         pass
+
+    assert capsys.readouterr() == ("", "")

@@ -29,6 +29,10 @@ def full() -> Iterator[TextIO]:
         yield stream
 
 
+def _leads_nowhere(stream: TextIO) -> bool:
+    return os.path.samestat(os.fstat(stream.fileno()), Path(os.devnull).stat())
+
+
 def test_reader_that_has_gone_is_no_error_then_or_later(unread: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", unread)
     monkeypatch.setattr(sys, "stderr", unread)
@@ -37,6 +41,7 @@ def test_reader_that_has_gone_is_no_error_then_or_later(unread: TextIO, monkeypa
     write_out("second\n")
     write_err("third\n")
 
+    assert _leads_nowhere(unread)
     unread.write("what Python flushes at exit")
     unread.flush()
 
@@ -58,15 +63,18 @@ def test_stderr_that_cannot_be_written_is_left_alone(full: TextIO, monkeypatch: 
 
     write_err("nobody will know\n")
 
+    assert _leads_nowhere(full)
     full.flush()
 
 
-def test_closed_streams_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_streams_are_left_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
 
     write_out("nowhere")
     write_err("nowhere")
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_text_that_the_encoding_cannot_hold_is_written_as_far_as_it_goes(

@@ -236,8 +236,9 @@ async def test_call_that_is_left_closes_its_connection_within_a_second(
             while not server.asked:  # noqa: ASYNC110 - nobody tells
                 await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
-
         await server.wait_left(within_s=1.0)
+
+        assert server.open_connections == 0
 
 
 @pytest.mark.parametrize(

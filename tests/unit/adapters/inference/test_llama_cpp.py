@@ -379,6 +379,8 @@ def test_require_without_the_driver_names_the_extra(monkeypatch: pytest.MonkeyPa
 def test_require_with_the_driver_is_content(driver: StandIn) -> None:
     require_llama_cpp()
 
+    assert "llama_cpp" in sys.modules
+
 
 @pytest.mark.parametrize("what", ["missing", "folder", "empty"])
 def test_loader_of_no_file_is_refused_with_the_path_of_the_setting(tmp_path: Path, what: str) -> None:

@@ -36,12 +36,11 @@ def asked(parameters: Parameters = Parameters(), *messages: Message, **dialect: 
     return OpenAIDialect(**dialect).body(prompt, streams=False)
 
 
-def heard(*documents: dict[str, Any], ends: bool = True) -> tuple[list[str], Completion]:
+def heard(*documents: dict[str, Any]) -> tuple[list[str], Completion]:
     listening = OpenAIDialect().listen(QUESTION)
     texts = [listening.take(ServerSentEvent(type="message", data=json.dumps(document))) for document in documents]
-    if ends:
-        listening.take(ServerSentEvent(type="message", data="[DONE]"))
-    assert listening.is_complete is ends
+    listening.take(ServerSentEvent(type="message", data="[DONE]"))
+    assert listening.is_complete
     return texts, listening.completion()
 
 
@@ -255,7 +254,11 @@ def test_listen_hears_nothing_behind_the_end() -> None:
 
 
 def test_listen_without_the_end_is_not_complete() -> None:
-    heard(openai_piece("yes"), openai_piece(reason="stop"), ends=False)
+    listening = OpenAIDialect().listen(QUESTION)
+    for document in (openai_piece("yes"), openai_piece(reason="stop")):
+        listening.take(ServerSentEvent(type="message", data=json.dumps(document)))
+
+    assert not listening.is_complete
 
 
 def test_listen_an_end_without_any_choice_is_unintelligible() -> None:

@@ -99,8 +99,9 @@ async def test_connection_is_closed_when_it_was_not(driver: Driver) -> None:
         incoming = await post(transport)
         await incoming.read()
         await incoming.aclose()
-
         await server.wait_left()
+
+        assert server.open_connections == 0
 
 
 async def test_fresh_connection_is_a_new_one_and_not_kept(driver: Driver) -> None:
@@ -119,8 +120,9 @@ async def test_aclose_closes_every_connection(driver: Driver) -> None:
         await read_all(await post(transport))
         await read_all(await post(transport, fresh=True))
         await transport.aclose()
-
         await server.wait_left()
+
+        assert server.open_connections == 0
 
 
 async def test_kept_connection_that_the_server_closes_on_the_next_request_is_stale(driver: Driver) -> None:
@@ -343,8 +345,9 @@ async def test_cancelled_call_closes_its_connection_within_a_second(driver: Driv
     async with talking(driver, saying(answer)) as (server, transport):
         with anyio.move_on_after(0.1):
             await read_all(await post(transport))
-
         await server.wait_left(within_s=1.0)
+
+        assert server.open_connections == 0
 
 
 async def test_cancelled_at_any_checkpoint_leaves_no_connection_behind(driver: Driver) -> None:
