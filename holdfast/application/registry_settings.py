@@ -1,7 +1,7 @@
 """How the registry of services is written in the settings.
 
 Responsibility: the section ``registry``: which registry it is, how it is followed, and what this process registers as.
-Guarantees: no token appears in an error, in a representation or in what ``holdfast doctor`` prints.
+Guarantees: those of a Consul agent: see `holdfast.application.agent_settings`.
 Not responsible for: making the adapter: see `holdfast.application.container`.
 
     [registry]
@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
+from holdfast.application.agent_settings import ConsulAgentSettings
 from holdfast.application.section import Section
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.registration import RegistrationConfig
@@ -98,25 +99,15 @@ class FileRegistrySettings(Section):
     registration: RegistrationSettings | None = None
 
 
-class ConsulRegistrySettings(Section):
-    """A Consul agent, with what is registered in its datacenter; needs the extra ``consul``.
+class ConsulRegistrySettings(ConsulAgentSettings):
+    """A Consul agent, with what is registered in its datacenter.
 
     Args:
-        address: ``http://HOST:PORT`` or ``https://HOST:PORT``; default the agent of this machine.
-        token: what the agent lets this process do; None, the default, for none. Better in the environment
-            (``HOLDFAST_REGISTRY__TOKEN``) or in `token_file` than in a file that is shared.
-        token_file: a file that holds the token, with no right for anybody but its owner, or for its group to read it;
-            read for each call; in place of `token`.
-        ca_file: whom the agent's certificate has to be signed by; None, the default, for those that the system trusts.
         discovery: how services are followed.
         registration: what this process registers as; None, the default, for nothing.
     """
 
     kind: Literal["consul"]
-    address: str = "http://127.0.0.1:8500"
-    token: SecretStr | None = None
-    token_file: Path | None = None
-    ca_file: Path | None = None
     discovery: DiscoveryConfig = DiscoveryConfig()
     registration: RegistrationSettings | None = None
 

@@ -16,8 +16,8 @@ import anyio
 import consul
 import pytest
 
+from holdfast.adapters.consul.address import Address
 from holdfast.adapters.consul.client import ConsulClient, Entries, parse_index
-from holdfast.adapters.consul.exchange import Address
 from holdfast.ports.errors import ConfigurationError, HoldfastError, StoreRefusedError, StoreUnavailableError
 from tests.fakes.certificate import write_certificate
 from tests.fakes.consul_agent import ConsulAgent, StartConsul

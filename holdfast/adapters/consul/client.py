@@ -25,7 +25,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from holdfast.adapters.consul.exchange import Address, Answered, Exchange, Response
+from holdfast.adapters.consul.address import TOKEN_FORM, Address, check_agent, is_token
+from holdfast.adapters.consul.exchange import Answered, Exchange, Response
 from holdfast.ports.errors import ConfigurationError, StoreError, StoreRefusedError, StoreUnavailableError
 
 try:
@@ -50,7 +51,6 @@ _MAX_INDEX_DIGITS: Final = 20  # of the largest number of 64 bits
 _WAIT_ADDED: Final = 1 / 16  # of the wait, by Consul itself, so that those who wait do not all wake at once
 _NOT_ALLOWED: Final = ("Permission denied", "ACL not found", "ACL support disabled")
 _UNKNOWN_CHECK: Final = ("does not have associated TTL", "Unknown check")
-_NOT_SHOWN: Final = "which is not shown here"
 _PASSING: Final = frozenset({408, 425, 429})
 _UNWELL: Final = frozenset({"warning", "critical", "maintenance"})
 
@@ -88,12 +88,7 @@ class ConsulClient:
         timeout_s: float = 10.0,
         section: str = "consul",
     ) -> None:
-        if token is not None and read_token is not None:
-            raise ConfigurationError(
-                f"is given beside {section}.token; leave one of them out", path=f"{section}.token_file"
-            )
-        if token is not None and not _is_token(token):
-            raise ConfigurationError(f"must be one word of ASCII, {_NOT_SHOWN}", path=f"{section}.token")
+        check_agent(address, token=token, reads_token=read_token is not None, ca_file=ca_file, section=section)
         self._address = _address(address, ca_file, section)
         self._token = token
         self._read_token = read_token
@@ -227,8 +222,8 @@ class ConsulClient:
             token = self._read_token().strip()
         except ConfigurationError as error:
             raise StoreRefusedError(str(error), store=_NAME) from None
-        if not _is_token(token):
-            raise StoreRefusedError(f"its token must be one word of ASCII, {_NOT_SHOWN}", store=_NAME)
+        if not is_token(token):
+            raise StoreRefusedError(f"its token {TOKEN_FORM}", store=_NAME)
         return token
 
     def _exchange(self, read_timeout_s: float) -> Exchange:
@@ -252,20 +247,11 @@ def parse_index(index: str) -> int | None:
 
 
 def _address(url: str, ca_file: Path | None, section: str) -> Address:
-    if ca_file is not None and not url.startswith("https://"):
-        raise ConfigurationError(
-            f"checks no certificate where {section}.address begins with http://; leave it out or use https://",
-            path=f"{section}.ca_file",
-        )
     try:
         return Address.parse(url, lambda: ssl.create_default_context(cafile=ca_file))
     except OSError as error:
         raise ConfigurationError(
             f"{str(ca_file)!r} cannot be used: {error.strerror or error}", path=f"{section}.ca_file"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(
-            "must be http://HOST:PORT or https://HOST:PORT, with no user, path or query", path=f"{section}.address"
         ) from error
 
 
@@ -348,7 +334,3 @@ def _entries(index: str, found: object) -> Entries:
 
 def _too_slow(timeout_s: float) -> StoreUnavailableError:
     return StoreUnavailableError(f"did not answer within {timeout_s:g} s", store=_NAME)
-
-
-def _is_token(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text and text != ""

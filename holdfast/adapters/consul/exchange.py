@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-__all__ = ["Address", "Answered", "Exchange", "Response"]
+from holdfast.adapters.consul.address import Address
+
+__all__ = ["Answered", "Exchange", "Response"]
 
 T = TypeVar("T")
 
@@ -38,41 +38,6 @@ class Answered(Exception):  # noqa: N818 - no failure of its own: what the agent
         super().__init__(status, said)
         self.status = status
         self.said = said
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where an agent is asked.
-
-    Args:
-        host: its name or address.
-        port: of its HTTP interface.
-        tls: how its certificate is checked; None for no TLS.
-    """
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-
-    @classmethod
-    def parse(cls, url: str, tls: Callable[[], ssl.SSLContext]) -> Address:
-        """Return what ``http://HOST[:PORT]`` or ``https://HOST[:PORT]`` names; the port is 8500 or 8501.
-
-        Raises:
-            ValueError: it is no such address.
-        """
-        parts = urlsplit(url)
-        port = parts.port
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.username is not None:
-            raise ValueError(url)
-        if parts.path not in {"", "/"} or parts.query or parts.fragment:
-            raise ValueError(url)
-        is_tls = parts.scheme == "https"
-        return cls(
-            host=parts.hostname,
-            port=port if port is not None else 8501 if is_tls else 8500,
-            tls=tls() if is_tls else None,
-        )
 
 
 class Response(NamedTuple):

@@ -67,14 +67,17 @@ def test_section_that_is_wrong_is_refused_in_one_line(
     [
         ({"kind": "consul", "address": "nowhere"}, r"^parameters\.address: must be http://HOST:PORT"),
         ({"kind": "consul", "token": "two words"}, r"^parameters\.token: must be one word of ASCII"),
-        ({"kind": "consul", "token": TOKEN, "token_file": "f"}, r"^parameters\.token_file: is given beside"),
+        (
+            {"kind": "consul", "token": TOKEN, "token_file": "f"},
+            r"^parameters\.token_file: is given beside parameters\.token;",
+        ),
     ],
 )
-def test_address_or_token_that_cannot_be_used_is_refused_when_the_store_is_made(
+def test_address_or_token_that_cannot_be_used_is_refused_as_the_settings_are_loaded(
     tmp_path: Path, parameters: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        store_of(load(tmp_path, parameters))
+        load(tmp_path, parameters)
 
 
 def test_token_is_in_no_text_of_the_settings(tmp_path: Path) -> None:
