@@ -241,7 +241,7 @@ class Reception:
             raise ClosedError(_NAME)
         size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
         timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
-        urgency = Urgency(request.priority, Deadline.after(timeout_s, self._clock))
+        urgency = Urgency(request.priority, Deadline(began_s + timeout_s, self._clock))
         return Visit(
             turn=Turn(request=request, size_bytes=size_bytes),
             began_s=began_s,

@@ -279,7 +279,7 @@ class Deduplicator(Generic[T]):
 
     def _start(self, flight: Flight[T], work: Callable[[Urgency], Awaitable[T]], urgency: Urgency) -> None:
         flight.urgency = urgency.copy()
-        flight.task = self._tasks.start_soon(self._fly, flight, work, flight.urgency)
+        flight.task = self._tasks.create_task(self._fly(flight, work, flight.urgency))
 
     async def _fly(self, flight: Flight[T], work: Callable[[Urgency], Awaitable[T]], urgency: Urgency) -> None:
         self._flying += 1

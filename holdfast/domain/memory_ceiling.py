@@ -203,7 +203,10 @@ class MemoryCeiling:
         )
 
     def _used_bytes(self) -> int:
-        return self.held_bytes + sum(holder.size_bytes() for holder in self._holders.values())
+        used_bytes = self.held_bytes
+        for holder in self._holders.values():
+            used_bytes += holder.size_bytes()
+        return used_bytes
 
     def _free(self, missing_bytes: int) -> int:
         freed_bytes = 0
