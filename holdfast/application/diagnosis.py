@@ -2,13 +2,17 @@
 
 Responsibility: list the settings in force with their sources, make the personas and validators, and try each adapter
     once.
-Guarantees: a check that fails says why and does not keep the others from running; nothing is left open.
+Guarantees: a check that fails says why and does not keep the others from running; nothing is left open; no file and no
+    folder is made.
 Not responsible for: mending anything.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final, assert_never
 
 from anyio.to_thread import run_sync
@@ -22,6 +26,7 @@ from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings, flatten
 from holdfast.application.settings_watch import read_parameters
+from holdfast.application.shared_settings import SqliteSharedSettings
 from holdfast.application.telemetry_settings import TelemetrySettings
 from holdfast.domain.host_guard import HostGuard
 from holdfast.ports.application import Check, Diagnosis, SettingInForce
@@ -133,12 +138,16 @@ def _service_in_use(container: Container) -> str:
 
 
 async def _check_shared(container: Container) -> Check:
+    shared = container.settings().shared
+    database = shared.database if isinstance(shared, SqliteSharedSettings) else None
     detail = "nothing is shared"  # by whoever replaced the provider
     try:
         async with container.shared_stores() as stores:
             if stores is not None:
-                await stores.store.epoch()
-                detail = f"ready: {stores.store.name}"
+                to_make = await _find_to_make(database, setting="shared.database")
+                if to_make is None:
+                    await stores.store.epoch()
+                detail = to_make or f"ready: {stores.store.name}"
     except HoldfastError as error:
         return Check(name="shared", passed=False, detail=str(error))
     return Check(name="shared", passed=True, detail=detail)
@@ -153,22 +162,31 @@ async def _find(service: str, container: Container) -> Sequence[str]:
 
 
 async def _check_retriever(container: Container) -> Check:
+    settings: Settings = container.settings()
+    in_memory = settings.model_copy(update={"retrieval": settings.retrieval.model_copy(update={"index": None})})
     try:
-        async with container.retriever() as retriever:
-            if retriever is None:
-                return Check(name="retriever", passed=True, detail="left out: retrieval.folder is not set")
-            await retriever.retrieve("holdfast", limit=1)
+        to_make = await _find_to_make(settings.retrieval.index, setting="retrieval.index")
+        override = providers.Object(settings if to_make is None else in_memory)
+        with container.settings.override(override):  # pyright: ignore[reportUnknownMemberType] - not typed there
+            async with container.retriever() as retriever:
+                if retriever is None:
+                    return Check(name="retriever", passed=True, detail="left out: retrieval.folder is not set")
+                await retriever.retrieve("holdfast", limit=1)
     except HoldfastError as error:
         return Check(name="retriever", passed=False, detail=str(error))
-    return Check(name="retriever", passed=True, detail="ready")
+    return Check(name="retriever", passed=True, detail="ready" if to_make is None else f"ready; {to_make}")
 
 
 async def _check_sessions(container: Container) -> Check:
     settings: Settings = container.settings()
     if shares_sessions(settings):
         return Check(name="sessions", passed=True, detail="kept in the store that is shared; see there")
-    kept = "in a database" if settings.sessions.database is not None else "in memory"
+    database = settings.sessions.database
+    kept = "in a database" if database is not None else "in memory"
     try:
+        to_make = await _find_to_make(database, setting="sessions.database")
+        if to_make is not None:
+            return Check(name="sessions", passed=True, detail=to_make)
         async with container.session_store() as store:
             detail = f"ready: {store.totals().sessions} {kept}"
     except HoldfastError as error:
@@ -201,3 +219,27 @@ def _check_validators(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="validators", passed=False, detail=str(error))
     return Check(name="validators", passed=True, detail=f"ready: {', '.join(names)}")
+
+
+async def _find_to_make(path: Path | None, *, setting: str) -> str | None:
+    """Return what is to be told of a file that is missing and made by whoever needs it first; None if it is there.
+
+    Raises:
+        ConfigurationError: it could not be made.
+    """
+    return None if path is None else await run_sync(partial(_to_make, path, setting=setting))
+
+
+def _to_make(path: Path, *, setting: str) -> str | None:
+    try:
+        if path.exists():
+            return None
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        can_be_made = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigurationError(f"{str(path)!r} cannot be looked at: {error.strerror}", path=setting) from error
+    if not can_be_made:
+        raise ConfigurationError(
+            f"{str(path)!r} cannot be made: {str(nearest)!r} is no folder that may be written to", path=setting
+        )
+    return f"{path} will be made when it is needed"

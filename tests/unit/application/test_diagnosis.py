@@ -8,11 +8,14 @@ import pytest
 from dependency_injector import providers
 
 from holdfast.adapters.memory.host_memory import FixedHostMemory
+from holdfast.adapters.sqlite.sessions import SqliteSessions
+from holdfast.adapters.system.clock import SystemClock
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
 from holdfast.application.diagnosis import diagnose
+from holdfast.application.registry_settings import FileRegistrySettings
 from holdfast.application.settings import RetrievalSettings, SessionSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings
-from holdfast.application.shared_settings import RedisSettings
+from holdfast.application.shared_settings import RedisSettings, SqliteSharedSettings
 from holdfast.domain.host_guard import HostGuardConfig
 from holdfast.ports.errors import BackendUnavailableError, StoreRefusedError
 from holdfast.ports.inference import InferenceBackend
@@ -119,6 +122,8 @@ async def test_diagnose_documents_out_of_reach_are_told_with_their_path(tmp_path
 
 @pytest.mark.real_time
 async def test_diagnose_database_of_sessions_is_opened_or_told_with_its_path(tmp_path: Path) -> None:
+    async with SqliteSessions(tmp_path / "sessions.sqlite", clock=SystemClock()):
+        pass
     (tmp_path / "notes.txt").write_text("not a database\n" * 100)
     ready = Settings(sessions=SessionSettings(database=tmp_path / "sessions.sqlite"))
     wrong = Settings(sessions=SessionSettings(database=tmp_path / "notes.txt"))
@@ -128,6 +133,65 @@ async def test_diagnose_database_of_sessions_is_opened_or_told_with_its_path(tmp
     assert [check.passed for check in checks] == [True, False]
     assert checks[0].detail == "ready: 0 in a database"
     assert "notes.txt" in checks[1].detail
+
+
+def with_files_in(folder: Path, documents: Path) -> Settings:
+    return Settings(
+        sessions=SessionSettings(database=folder / "sessions.sqlite"),
+        shared=SqliteSharedSettings(kind="sqlite", database=folder / "shared.sqlite"),
+        retrieval=RetrievalSettings(folder=documents, index=folder / "index.sqlite"),
+        registry=FileRegistrySettings(kind="file", path=folder / "registry"),
+    )
+
+
+def names_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@pytest.mark.real_time
+async def test_diagnose_files_that_are_missing_are_told_and_not_made(tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.md").write_text("# Title\n\nHoldfast holds fast.\n")
+    folder = tmp_path / "new" / "folder"
+
+    diagnosis = await diagnose(*loaded(with_files_in(folder, documents)))
+
+    details = {check.name: check.detail for check in diagnosis.checks if check.passed}
+    assert details["sessions"] == f"{folder / 'sessions.sqlite'} will be made when it is needed"
+    assert details["shared"] == f"{folder / 'shared.sqlite'} will be made when it is needed"
+    assert details["retriever"] == f"ready; {folder / 'index.sqlite'} will be made when it is needed"
+    assert details["registry"] == "ready"
+    assert names_below(tmp_path) == ["a.md", "documents"]
+
+
+@pytest.mark.real_time
+async def test_diagnose_files_that_could_not_be_made_are_told_with_their_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+
+    diagnosis = await diagnose(*loaded(with_files_in(tmp_path / "file" / "folder", tmp_path)))
+
+    failed = {check.name: check.detail for check in diagnosis.checks if not check.passed}
+    assert {name: detail.partition(":")[0] for name, detail in failed.items()} == {
+        "retriever": "retrieval.index",
+        "sessions": "sessions.database",
+        "shared": "shared.database",
+        "registry": "file registry",
+    }
+    assert failed["sessions"].endswith(
+        f"cannot be made: {str(tmp_path / 'file')!r} is no folder that may be written to"
+    )
+
+
+@pytest.mark.real_time
+async def test_diagnose_file_that_cannot_be_looked_at_is_told_with_its_setting(tmp_path: Path) -> None:
+    settings = Settings(sessions=SessionSettings(database=tmp_path / ("x" * 300)))
+
+    check = (await diagnose(*loaded(settings))).checks[2]
+
+    assert not check.passed
+    assert check.detail.startswith("sessions.database: ")
+    assert check.detail.endswith("cannot be looked at: File name too long")
 
 
 @pytest.mark.parametrize(

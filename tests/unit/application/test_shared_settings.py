@@ -187,6 +187,9 @@ async def test_shared_in_sqlite_is_kept_in_the_file_that_is_set(tmp_path: Path) 
 @pytest.mark.real_time
 async def test_doctor_says_that_the_store_answers(tmp_path: Path) -> None:
     loaded = load(tmp_path, {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite")})
+    async with open_shared_stores(loaded.settings.shared, SystemClock()) as stores:
+        assert stores is not None
+        await stores.store.epoch()
 
     diagnosis = await diagnose(loaded, Container(settings=providers.Object(loaded.settings)))
 
