@@ -12,7 +12,8 @@ What is hashed, as UTF-8 with lone surrogates kept, is one text that can be read
 
     key         schema text(tenant) ["m" text(model)] ["p" text(persona)] ["v" integer text(session)]
                 ["t" number] ["q" number] ["x" number] ["s" number] ["e" integer text…] ["f" text]
-                ["j" text(schema)] ["o" integer (text(name) text(description) text(schema))…] ["c" text] message…
+                ["j" text(schema)] ["o" integer (text(name) text(description) text(schema))…] ["c" text]
+                ["n" text(tool)] ["b" number] message…
     text        length in characters, ":", the characters
     integer     hexadecimal, as `hex` writes it, ";"
     number      integer, also for a float that is integral; or "d", shortest decimal, ";"; or "T"; or "F"; or text
@@ -132,6 +133,10 @@ def _add_form(parts: list[str], parameters: Parameters) -> None:
             _add_texts(parts, tool.texts)
     if parameters.tool_choice is not None:
         parts += (f"c{len(parameters.tool_choice)}:", parameters.tool_choice)
+    if parameters.required_tool is not None:
+        parts += (f"n{len(parameters.required_tool)}:", parameters.required_tool)
+    if parameters.parallel_tool_calls is not None:
+        parts += ("b", _number(parameters.parallel_tool_calls))
 
 
 def _add_texts(parts: list[str], texts: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.errors import RequestError
-from holdfast.ports.inference import Parameters, ResponseFormat, Role
+from holdfast.ports.inference import Parameters, ResponseFormat, Role, ToolChoice
 from holdfast.ports.service import Priority, Request
 
 __all__ = ["MAX_TENANT_CHARS", "check_request", "parameter_problem"]
@@ -83,7 +83,7 @@ def parameter_problem(parameters: Parameters) -> str | None:
 
 def _tool_problem(parameters: Parameters) -> str | None:
     if not parameters.tools:
-        return None if parameters.tool_choice is None else "tool_choice: needs tools"
+        return _toolless_problem(parameters)
     names = [tool.name for tool in parameters.tools]
     if not all(names):
         return "tools: each needs a name"
@@ -91,6 +91,22 @@ def _tool_problem(parameters: Parameters) -> str | None:
         return "tools: each needs a name of its own"
     if unusable := next((tool for tool in parameters.tools if not _is_json_object(tool.json_schema)), None):
         return f"tools: the json_schema of {unusable.name!r} must be a JSON object, as text"
+    return None if parameters.required_tool is None else _required_tool_problem(parameters, parameters.required_tool)
+
+
+def _toolless_problem(parameters: Parameters) -> str | None:
+    if parameters.tool_choice is not None:
+        return "tool_choice: needs tools"
+    if parameters.required_tool is not None:
+        return "required_tool: needs tools"
+    return None if parameters.parallel_tool_calls is None else "parallel_tool_calls: needs tools"
+
+
+def _required_tool_problem(parameters: Parameters, required: str) -> str | None:
+    if parameters.tool_choice is not ToolChoice.REQUIRED:
+        return "required_tool: needs the tool_choice required"
+    if all(tool.name != required for tool in parameters.tools):
+        return "tool_choice: requires a tool that is none of tools; name one of them"
     return None
 
 

@@ -152,6 +152,8 @@ class Parameters:
         json_schema: what the JSON shall be like, as JSON text; a backend that cannot hold its answer to it gives JSON.
         tools: what the answer may ask its caller to do.
         tool_choice: whether it may, must not or must.
+        required_tool: name of the tool that it must call, where it must; None for any of them.
+        parallel_tool_calls: whether one answer may call several.
     """
 
     temperature: float | None = None
@@ -163,6 +165,8 @@ class Parameters:
     json_schema: str | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
+    required_tool: str | None = None
+    parallel_tool_calls: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from holdfast.adapters.gateway.body_reading import RefusedRequestError
-from holdfast.adapters.gateway.chat_messages import ChatMessage, Part, ToolDefinition
+from holdfast.adapters.gateway.chat_messages import ChatMessage, NamedTool, Part, ToolDefinition, ToolSelection
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.adapters.gateway.refusals import bad_request
 from holdfast.ports.inference import Parameters, ResponseFormat, ToolChoice
@@ -92,7 +92,8 @@ class ChatBody(Part):
     stream_options: _StreamOptions | None = None
     response_format: Annotated[_TextFormat | _JsonFormat | _SchemaFormat, Field(discriminator="type")] | None = None
     tools: list[ToolDefinition] | None = None
-    tool_choice: ToolChoiceName | None = None
+    tool_choice: ToolSelection | None = None
+    parallel_tool_calls: bool | None = None
 
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
@@ -109,12 +110,11 @@ class ChatBody(Part):
     prompt_cache_key: _Harmless = None
     prompt_cache_retention: _Harmless = None
     prediction: _Harmless = None
-    parallel_tool_calls: _Harmless = None
 
     @property
     def parameters(self) -> Parameters:
         """How the answer shall be made."""
-        form, choice = self.response_format, self.tool_choice
+        form = self.response_format
         most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         return Parameters(
             temperature=self.temperature,
@@ -127,11 +127,18 @@ class ChatBody(Part):
                 encode_json(form.json_schema.json_schema).decode() if isinstance(form, _SchemaFormat) else None
             ),
             tools=tuple(definition.tool for definition in self.tools or ()),
-            tool_choice=None if choice is None or not self.tools else ToolChoice(choice),
+            tool_choice=self._tool_choice,
+            required_tool=self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else None,
+            parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
         )
 
-
-ToolChoiceName = Literal["auto", "none", "required"]
+    @property
+    def _tool_choice(self) -> ToolChoice | None:
+        if isinstance(self.tool_choice, NamedTool):
+            return ToolChoice.REQUIRED
+        if self.tool_choice is None or not (self.tools or self.tool_choice == "required"):
+            return None  # without tools none is called, and any other choice is none
+        return ToolChoice(self.tool_choice)
 
 
 def parse_body(kind: type[B], document: object) -> B:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.ports.inference import Message, Role, Tool, ToolCall
 
-__all__ = ["ChatMessage", "Part", "ToolDefinition"]
+__all__ = ["ChatMessage", "NamedTool", "Part", "ToolDefinition", "ToolSelection"]
 
 
 class Part(BaseModel):
@@ -113,6 +113,29 @@ class ToolDefinition(Part):
         function = self.function
         schema = encode_json(function.parameters).decode()
         return Tool(name=function.name, description=function.description, json_schema=schema)
+
+
+class _FunctionName(Part):
+    name: str
+
+
+class NamedTool(Part):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    function: _FunctionName
+
+
+def _kind(selection: object) -> str:
+    # In words of pydantic's own, of which no error is told to be at a place that nobody wrote.
+    return "str" if isinstance(selection, str) else "dict[]"
+
+
+ToolSelection = Annotated[
+    Annotated[Literal["auto", "none", "required"], Tag("str")] | Annotated[NamedTool, Tag("dict[]")],
+    Discriminator(_kind),
+]
+"""Whether tools must be called, or the one that must."""
 
 
 def _text(content: _Content) -> str:

@@ -31,7 +31,14 @@ EVERYTHING = Parameters(
 )
 TOOLS = (Tool(name="clock", description="Tells the time.", json_schema='{"type":"object"}'), Tool(name="dice"))
 CALLS = (ToolCall(call_id="c1", name="clock", arguments="{}"), ToolCall(call_id="c2", name="dice", arguments=""))
-EVERY_PARAMETER = replace(EVERYTHING, json_schema="{}", tools=TOOLS, tool_choice=ToolChoice.AUTO)
+EVERY_PARAMETER = replace(
+    EVERYTHING,
+    json_schema="{}",
+    tools=TOOLS,
+    tool_choice=ToolChoice.REQUIRED,
+    required_tool="clock",
+    parallel_tool_calls=False,
+)
 
 # Never to be changed: a process of an older version must find the same key. A new encoding gets a new schema and new
 # lines here.
@@ -93,6 +100,18 @@ GOLDEN = [
         ),
         "771b6002878e7268d18591eef63732baf2c4934d46b36371fad9ba56fa74b3f8",
     ),
+    (
+        {
+            "tenant": "acme",
+            "model": None,
+            "messages": QUESTION,
+            "parameters": Parameters(
+                tools=TOOLS[1:], tool_choice=ToolChoice.REQUIRED, required_tool="dice", parallel_tool_calls=False
+            ),
+        },
+        "holdfast.deduplication.1;4:acmeo0x1;4:dice0:2:{}c8:requiredn4:dicebF4,20:userWhy is the sky blue?",
+        "2693062446818e345e08cd49e41d73f188054c242c2e88ff094d8eb2f3569853",
+    ),
 ]
 
 
@@ -142,6 +161,8 @@ def test_key_of_equal_requests_is_equal_and_hashes_equal() -> None:
         {"parameters": Parameters(json_schema="{}")},
         {"parameters": Parameters(tools=TOOLS)},
         {"parameters": Parameters(tool_choice=ToolChoice.NONE)},
+        {"parameters": Parameters(required_tool="")},
+        {"parameters": Parameters(parallel_tool_calls=False)},
         {"messages": (replace(QUESTION[0], tool_calls=CALLS),)},
         {"messages": (replace(QUESTION[0], tool_call_id=""),)},
     ],
@@ -156,6 +177,12 @@ def test_key_depends_on_every_parameter_there_is(name: str) -> None:
     without = replace(EVERY_PARAMETER, **{name: getattr(Parameters(), name)})
 
     assert key(parameters=without) != key(parameters=EVERY_PARAMETER)
+
+
+def test_key_tells_calls_one_by_one_from_several_at_once() -> None:
+    keys = {key(parameters=Parameters(tools=TOOLS, parallel_tool_calls=several)) for several in (None, False, True)}
+
+    assert len(keys) == 3
 
 
 def _changed(value: Tool | ToolCall, name: str) -> Tool | ToolCall:

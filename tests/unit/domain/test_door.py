@@ -185,11 +185,31 @@ def test_check_request_counts_tools_and_schema() -> None:
         (Parameters(tools=(CLOCK, CLOCK)), "tools: each needs a name of its own"),
         (Parameters(tools=(Tool(name="dice", json_schema="7"),)), "tools: the json_schema of 'dice' must be"),
         (Parameters(tool_choice=ToolChoice.AUTO), "tool_choice: needs tools"),
+        (Parameters(required_tool="clock"), "required_tool: needs tools"),
+        (Parameters(parallel_tool_calls=False), "parallel_tool_calls: needs tools"),
+        (Parameters(tools=(CLOCK,), required_tool="clock"), "required_tool: needs the tool_choice required"),
+        (
+            Parameters(tools=(CLOCK,), tool_choice=ToolChoice.AUTO, required_tool="clock"),
+            "required_tool: needs the tool_choice required",
+        ),
+        (
+            Parameters(tools=(CLOCK,), tool_choice=ToolChoice.REQUIRED, required_tool="dice"),
+            "tool_choice: requires a tool that is none of tools; name one of them",
+        ),
     ],
 )
 def test_check_request_whose_form_of_answer_nobody_could_keep_is_refused(parameters: Parameters, problem: str) -> None:
     with pytest.raises(RequestError, match=rf"parameters\.{problem}"):
         check_request(replace(QUESTION, parameters=parameters), max_bytes=100_000)
+
+
+def test_check_request_that_requires_one_of_its_tools_passes() -> None:
+    dice = Tool(name="dice")
+    parameters = Parameters(
+        tools=(CLOCK, dice), tool_choice=ToolChoice.REQUIRED, required_tool="dice", parallel_tool_calls=False
+    )
+
+    assert check_request(replace(QUESTION, parameters=parameters), max_bytes=100) > 0
 
 
 @pytest.mark.parametrize(

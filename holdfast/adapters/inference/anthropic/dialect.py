@@ -59,7 +59,6 @@ class AnthropicDialect:
     def body(self, prompt: Prompt, *, streams: bool) -> JsonObject:
         """Return what is asked."""
         parameters = prompt.parameters
-        choice = parameters.tool_choice
         body: JsonObject = {
             "model": prompt.model or self._model,
             "max_tokens": self._max_tokens if parameters.max_tokens is None else parameters.max_tokens,
@@ -69,7 +68,7 @@ class AnthropicDialect:
             "top_p": parameters.top_p,
             "stop_sequences": list(parameters.stop) or None,
             "tools": [_tool(tool) for tool in parameters.tools] or None,
-            "tool_choice": None if choice is None else {"type": _CHOICES[choice]},
+            "tool_choice": _tool_choice(parameters),
             "stream": streams or None,
         }
         return {key: value for key, value in body.items() if value is not None}
@@ -123,6 +122,18 @@ def _tool(tool: Tool) -> JsonObject:
         "description": tool.description,
         "input_schema": {"type": "object"} | json.loads(tool.json_schema),
     }
+
+
+def _tool_choice(parameters: Parameters) -> JsonObject | None:
+    choice = parameters.tool_choice
+    one_by_one = {"disable_parallel_tool_use": True} if parameters.parallel_tool_calls is False else {}
+    if choice is None and not one_by_one:
+        return None
+    if choice is ToolChoice.NONE:
+        return {"type": _CHOICES[choice]}  # which takes nothing besides
+    if parameters.required_tool is not None:
+        return {"type": "tool", "name": parameters.required_tool, **one_by_one}
+    return {"type": _CHOICES[choice or ToolChoice.AUTO], **one_by_one}
 
 
 _: type[Dialect] = AnthropicDialect

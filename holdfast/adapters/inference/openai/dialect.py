@@ -53,7 +53,8 @@ class OpenAIDialect:
             "stop": list(parameters.stop) or None,
             "response_format": _response_format(parameters),
             "tools": [_tool(tool) for tool in parameters.tools] or None,
-            "tool_choice": parameters.tool_choice,
+            "tool_choice": _tool_choice(parameters),
+            "parallel_tool_calls": parameters.parallel_tool_calls,
             "stream": streams or None,
             "stream_options": {"include_usage": True} if streams else None,
         }
@@ -87,6 +88,12 @@ def _call(call: ToolCall) -> JsonObject:
 def _tool(tool: Tool) -> JsonObject:
     function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.json_schema)}
     return {"type": "function", "function": function}
+
+
+def _tool_choice(parameters: Parameters) -> str | JsonObject | None:
+    if parameters.required_tool is None:
+        return parameters.tool_choice
+    return {"type": "function", "function": {"name": parameters.required_tool}}
 
 
 def _response_format(parameters: Parameters) -> JsonObject | None:

@@ -285,6 +285,52 @@ async def test_chat_tools_reach_the_backend_and_their_calls_the_client() -> None
     ]
 
 
+async def test_chat_tool_that_must_be_called_reaches_the_backend() -> None:
+    backend = Calling()
+    choice = {"type": "function", "function": {"name": "weather"}}
+    async with opened_gateway({"a": backend}) as gateway:
+        answer = await gateway.client.post(
+            CHAT, question(tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False)
+        )
+
+    parameters = backend.prompts[0].parameters
+    assert answer.status == 200
+    assert parameters.tool_choice is ToolChoice.REQUIRED
+    assert parameters.required_tool == "weather"
+    assert parameters.parallel_tool_calls is False
+
+
+async def test_chat_that_requires_another_tool_shares_no_answer() -> None:
+    backend = Calling()
+    dice = {"type": "function", "function": {"name": "dice"}}
+    async with opened_gateway({"a": backend}) as gateway:
+        for name in ("weather", "dice", "weather"):
+            choice = {"type": "function", "function": {"name": name}}
+            await gateway.client.post(CHAT, question(tools=[WEATHER, dice], tool_choice=choice))
+
+    assert [prompt.parameters.required_tool for prompt in backend.prompts] == ["weather", "dice"]
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "told"),
+    [
+        ([WEATHER], {"type": "function", "function": {"name": "dice"}}, "requires a tool that is none of tools"),
+        ([], {"type": "function", "function": {"name": "weather"}}, "needs tools"),
+        ([], "required", "needs tools"),
+    ],
+)
+async def test_chat_tool_that_must_be_called_and_is_not_given_is_refused(
+    tools: list[object], choice: object, told: str
+) -> None:
+    backend = Calling()
+    async with opened_gateway({"a": backend}) as gateway:
+        answer = await gateway.client.post(CHAT, question(tools=tools, tool_choice=choice))
+
+    assert answer.status == 400
+    assert answer.document["error"]["message"].startswith(f"parameters.tool_choice: {told}")
+    assert backend.prompts == []
+
+
 async def test_chat_stream_brings_calls_of_tools_before_its_end() -> None:
     async with opened_gateway({"a": Calling()}) as gateway:
         answer = await gateway.client.post(CHAT, question(tools=[WEATHER], stream=True))
@@ -357,7 +403,12 @@ async def test_chat_fields_that_change_no_answer_are_taken() -> None:
         ("reasoning_effort", "high"),
         ("web_search_options", {}),
         ("functions", []),
-        ("tool_choice", {"type": "function", "function": {"name": "weather"}}),
+        ("tool_choice", "sometimes"),
+        ("tool_choice", 3),
+        ("tool_choice", {"type": "function", "function": {}}),
+        ("tool_choice", {"type": "function", "function": {"name": "weather", "strict": True}}),
+        ("tool_choice", {"type": "allowed_tools", "allowed_tools": {}}),
+        ("parallel_tool_calls", "no"),
         ("temperature", "hot"),
         ("max_tokens", 1.5),
         ("stream", "yes"),

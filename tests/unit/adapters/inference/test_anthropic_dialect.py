@@ -113,6 +113,37 @@ def test_body_hands_tools_on(choice: ToolChoice, type_: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("choice", "required", "several", "told"),
+    [
+        (ToolChoice.REQUIRED, "dice", None, {"type": "tool", "name": "dice"}),
+        (ToolChoice.REQUIRED, "dice", True, {"type": "tool", "name": "dice"}),
+        (ToolChoice.REQUIRED, "dice", False, {"type": "tool", "name": "dice", "disable_parallel_tool_use": True}),
+        (ToolChoice.REQUIRED, None, False, {"type": "any", "disable_parallel_tool_use": True}),
+        (ToolChoice.AUTO, None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+        (None, None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+        (ToolChoice.NONE, None, False, {"type": "none"}),
+    ],
+)
+def test_body_says_which_tools_must_be_called_and_whether_one_by_one(
+    choice: ToolChoice | None, required: str | None, several: bool | None, told: dict[str, Any]
+) -> None:
+    tools = (Tool(name="clock"), Tool(name="dice"))
+
+    body = asked(
+        Parameters(tools=tools, tool_choice=choice, required_tool=required, parallel_tool_calls=several),
+    )
+
+    assert body["tool_choice"] == told
+
+
+@pytest.mark.parametrize("several", [None, True])
+def test_body_leaves_the_choice_to_the_server_if_nothing_is_said_of_it(several: bool | None) -> None:
+    body = asked(Parameters(tools=(Tool(name="clock"),), parallel_tool_calls=several))
+
+    assert "tool_choice" not in body
+
+
+@pytest.mark.parametrize(
     ("arguments", "given"),
     [
         ('{"zone": "UTC"}', {"zone": "UTC"}),

@@ -103,6 +103,23 @@ def test_body_hands_tools_on(choice: ToolChoice) -> None:
     function = {"name": "clock", "description": "Tells the time.", "parameters": {"type": "object"}}
     assert body["tools"] == [{"type": "function", "function": function}]
     assert body["tool_choice"] == choice.value
+    assert "parallel_tool_calls" not in body
+
+
+def test_body_names_the_tool_that_must_be_called() -> None:
+    tools = (Tool(name="clock"), Tool(name="dice"))
+
+    body = asked(Parameters(tools=tools, tool_choice=ToolChoice.REQUIRED, required_tool="dice"))
+
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "dice"}}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_body_says_whether_several_tools_may_be_called_at_once(several: bool) -> None:
+    body = asked(Parameters(tools=(Tool(name="clock"),), parallel_tool_calls=several))
+
+    assert body["parallel_tool_calls"] is several
+    assert "tool_choice" not in body
 
 
 def test_body_hands_calls_of_tools_and_their_results_on() -> None:
