@@ -50,9 +50,9 @@ class Program:
         self._container.loaded.override(providers.Object(loaded))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     @asynccontextmanager
-    async def open_service(self) -> AsyncGenerator[Service]:
+    async def open_service(self, *, registers: bool = False) -> AsyncGenerator[Service]:
         """Open the orchestrator."""
-        async with open_container(self._container) as orchestrator:
+        async with open_container(self._container, registers=registers) as orchestrator:
             yield orchestrator
 
     @asynccontextmanager

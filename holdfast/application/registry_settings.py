@@ -37,6 +37,8 @@ __all__ = ["ConsulRegistrySettings", "FileRegistrySettings", "RegistrationSettin
 class RegistrationSettings(RegistrationConfig):
     """What this process registers as, and how it stays registered.
 
+    ``holdfast serve`` does, and a service that is embedded; ``ask`` and ``run``, whom nobody can reach, do not.
+
     Args:
         service: what it offers.
         host: name or address at which others reach it.

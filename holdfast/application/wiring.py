@@ -138,10 +138,15 @@ def _own(
 
 
 @asynccontextmanager
-async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
+async def open_container(container: Container, *, registers: bool = True) -> AsyncGenerator[Orchestrator]:
     """Open the orchestrator that `container` describes, as `open_orchestrator` does.
 
     For those who replace a port: override its provider first.
+
+    Args:
+        container: asked once for each part.
+        registers: whether this process is registered where `registry.registration` says as what; whoever nobody can
+            reach there would take the place of who can, and take it along on leaving.
     """
     without_parameters: Settings = container.settings()
     async with AsyncExitStack() as stack:
@@ -217,7 +222,8 @@ async def open_container(container: Container) -> AsyncGenerator[Orchestrator]:
         )
         stack.enter_context(parts.live.followed_by(stages.change_to))
         watch = await parts.open_watch(stack, parameters)
-        registration = await parts.open_registration(stack)  # last, when everything that others are promised is there
+        # Last, when everything that others are promised is there.
+        registration = await parts.open_registration(stack) if registers else None
         yield Orchestrator(
             pipeline=pipeline,
             router=router,

@@ -61,8 +61,13 @@ class Application(Protocol):
     `ConfigurationError`, `RetrievalError` and `BatchError`.
     """
 
-    def open_service(self) -> AbstractAsyncContextManager[Service]:
-        """Open the service for the length of an ``async with`` block."""
+    def open_service(self, *, registers: bool = False) -> AbstractAsyncContextManager[Service]:
+        """Open the service for the length of an ``async with`` block.
+
+        Args:
+            registers: whether others can reach it, so that it is in the registry where the settings say as what; nobody
+                reaches the one that a batch opens.
+        """
         ...
 
     def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AbstractAsyncContextManager[Batch]:

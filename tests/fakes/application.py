@@ -149,14 +149,16 @@ class FakeApplication:
         self.arguments: list[Mapping[str, Any]] = []
         self.folders: list[Path] = []
         self.open = 0
+        self.registers: bool | None = None
 
     def load(self, arguments: Mapping[str, Any]) -> FakeApplication:
         self.arguments.append(arguments)
         return self
 
     @asynccontextmanager
-    async def open_service(self) -> AsyncGenerator[FakeService]:
+    async def open_service(self, *, registers: bool = False) -> AsyncGenerator[FakeService]:
         assert self._service is not None
+        self.registers = registers
         self.open += 1
         yield self._service
         self.open -= 1

@@ -26,7 +26,7 @@ def run_gateway(application: Application, serve: GatewayServer) -> None:
 
     async def run() -> None:
         options = application.gateway_options()
-        async with stop_signal(_show_stopping) as stop, application.open_service() as service:
+        async with stop_signal(_show_stopping) as stop, application.open_service(registers=True) as service:
             await serve(service, options, stop=stop, on_listening=_show_listening)
 
     anyio.run(run)

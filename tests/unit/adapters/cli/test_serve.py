@@ -61,6 +61,7 @@ def test_serve_says_where_it_listens_and_ends_with_0_after_a_signal(service: Fak
     assert "stopping" in outcome.stderr
     assert server.stopped
     assert server.served == [(service, GatewayOptions(port=9999))]
+    assert application.registers
     assert application.open == 0
 
 
