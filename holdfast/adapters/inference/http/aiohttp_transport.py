@@ -8,8 +8,8 @@ Not responsible for: trio, which aiohttp does not run on: see `holdfast.adapters
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -27,11 +27,17 @@ try:
 except ImportError as error:
     raise ImportError("this driver needs aiohttp: pip install 'holdfast[openai]'", name="aiohttp") from error
 
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+
 __all__ = ["AiohttpTransport"]
 
 _RAISED: Final = (aiohttp.ClientError, OSError)
 _READ_BYTES: Final = 64 * 1024
-"""What is read ahead of a reader who does not keep up; aiohttp's own default."""
+"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds twice as much."""
+
+_is_new: Final = ContextVar("_is_new", default=False)
+"""Whether a connection was opened for the call of this task."""
 
 
 class AiohttpTransport:
@@ -56,13 +62,11 @@ class AiohttpTransport:
             session = self._fresh = self._session(force_close=True)
         else:
             session = self._fresh
-        seen = SimpleNamespace(reused=False)
+        _is_new.set(False)
         try:
-            response = await session.post(
-                self._base_url + path, data=body, headers=headers, allow_redirects=False, trace_request_ctx=seen
-            )
+            response = await session.post(self._base_url + path, data=body, headers=headers, allow_redirects=False)
         except _RAISED as error:
-            raise _told(error, is_reused=bool(seen.reused)) from error
+            raise _told(error, is_reused=not _is_new.get()) from error
         return _AiohttpIncoming(response)
 
     async def aclose(self) -> None:
@@ -72,13 +76,11 @@ class AiohttpTransport:
                 await session.close()
 
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
         # The pool in front of it bounds how many connections there are.
         connector = (
-            aiohttp.TCPConnector(limit=0, force_close=True)
+            _Connector(limit=0, force_close=True)
             if force_close
-            else aiohttp.TCPConnector(limit=0, keepalive_timeout=self._config.keep_alive_s)
+            else _Connector(limit=0, keepalive_timeout=self._config.keep_alive_s)
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -86,7 +88,6 @@ class AiohttpTransport:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_READ_BYTES,
-            trace_configs=[tracing],
         )
 
 
@@ -108,6 +109,13 @@ class _AiohttpIncoming:
         """Return the first header of that name."""
         return self._response.headers.get(name)
 
+    def read_nowait(self) -> bytes:
+        """Return the next part of the body if it has come."""
+        try:
+            return self._response.content.read_nowait()
+        except _RAISED as error:
+            raise _told(error, is_reused=False) from error
+
     async def read(self) -> bytes:
         """Return the next part of the body."""
         try:
@@ -120,8 +128,17 @@ class _AiohttpIncoming:
         self._response.close()
 
 
-async def _note_reuse(_: aiohttp.ClientSession, seen: SimpleNamespace, __: object) -> None:
-    seen.trace_request_ctx.reused = True
+class _Connector(aiohttp.TCPConnector):
+    """Notes which calls a connection is opened for, which tracing would tell too, but at a price for every call."""
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as the driver has it
+    ) -> ResponseHandler:
+        _is_new.set(True)
+        return await super()._create_connection(req, traces, timeout)
 
 
 def _told(error: Exception, *, is_reused: bool) -> TransportError:

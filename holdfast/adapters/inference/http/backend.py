@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final
 
 from holdfast.adapters.inference.http.client import Exchange, HttpClient
@@ -28,6 +26,8 @@ _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
 _MAX_KEY_CHARS: Final = 255
 """The longest idempotency key that is sent as it is."""
+
+_encoded: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class HttpBackend:
@@ -48,10 +48,14 @@ class HttpBackend:
         self._dialect = dialect
         self._always_streams = always_streams
         self._headers = {
-            "content-type": _JSON,
-            "accept-encoding": "identity",
-            "user-agent": "holdfast",
-            **dialect.headers(api_key),
+            streams: {
+                "content-type": _JSON,
+                "accept": _EVENTS if streams else _JSON,
+                "accept-encoding": "identity",
+                "user-agent": "holdfast",
+                **dialect.headers(api_key),
+            }
+            for streams in (False, True)
         }
 
     async def complete(self, prompt: Prompt) -> Completion:
@@ -62,10 +66,7 @@ class HttpBackend:
 
         Cancellation: closes the connection.
         """
-        if self._always_streams:
-            return await self.stream(prompt, _drop)
-        async with self._ask(prompt, streams=False) as exchange:
-            return await self._read(exchange, prompt)
+        return await self._answer(prompt, _drop if self._always_streams else None)
 
     async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
         """Hand the answer to `deliver` as it comes, and return the whole of it.
@@ -78,22 +79,31 @@ class HttpBackend:
 
         Cancellation: closes the connection, also while it waits in `deliver`.
         """
-        async with self._ask(prompt, streams=True) as exchange:
-            if exchange.media_type == _JSON:
-                completion = await self._read(exchange, prompt)
-                await deliver(completion.text)
-                return completion
-            return await self._listen(exchange, prompt, deliver)
+        return await self._answer(prompt, deliver)
 
-    def _ask(self, prompt: Prompt, *, streams: bool) -> AbstractAsyncContextManager[Exchange]:
-        headers = {**self._headers, "accept": _EVENTS if streams else _JSON}
+    async def _answer(self, prompt: Prompt, deliver: Deliver | None) -> Completion:
+        try:
+            async with await self._ask(prompt, streams=deliver is not None) as exchange:
+                if deliver is not None and exchange.media_type != _JSON:
+                    return await self._listen(exchange, prompt, deliver)
+                completion = await self._read(exchange, prompt)
+                if deliver is not None:
+                    await deliver(completion.text)
+                return completion
+        except (UnintelligibleError, OversizedEventError) as error:
+            raise self._unintelligible(f"its answer cannot be understood: {error}") from error
+        except PushedBackError as error:
+            raise BackendThrottledError(backend=self._client.name) from error
+
+    async def _ask(self, prompt: Prompt, *, streams: bool) -> Exchange:
+        headers = self._headers[streams]
         if prompt.idempotency_key is not None:
-            headers["idempotency-key"] = _header_value(prompt.idempotency_key)
+            headers = headers | {"idempotency-key": _header_value(prompt.idempotency_key)}
         if prompt.trace is not None:
-            headers |= prompt.trace.headers()
+            headers = headers | prompt.trace.headers()
         # ASCII, because half of a surrogate pair can be written in no other way.
-        body = json.dumps(self._dialect.body(prompt, streams=streams), separators=(",", ":")).encode("ascii")
-        return self._client.post(self._dialect.path, headers=headers, body=body, idempotent=prompt.idempotent)
+        body = _encoded(self._dialect.body(prompt, streams=streams)).encode("ascii")
+        return await self._client.post(self._dialect.path, headers=headers, body=body, idempotent=prompt.idempotent)
 
     async def _listen(self, exchange: Exchange, prompt: Prompt, deliver: Deliver) -> Completion:
         self._require(exchange, _EVENTS)
@@ -110,31 +120,19 @@ class HttpBackend:
                 raise self._unintelligible(
                     f"its stream is longer than http.max_stream_bytes, {config.max_stream_bytes}"
                 )
-            with self._understood():
-                text = "".join([listening.take(event) for event in events.feed(part)])
+            text = "".join([listening.take(event) for event in events.feed(part)])
             if listening.size_bytes > config.max_reply_bytes:
                 raise self._unintelligible(f"its answer is longer than http.max_reply_bytes, {config.max_reply_bytes}")
             if text:
                 await deliver(text)
-        with self._understood():
-            completion = listening.completion()
+        completion = listening.completion()
         await exchange.linger()
         return completion
 
     async def _read(self, exchange: Exchange, prompt: Prompt) -> Completion:
         self._require(exchange, _JSON)
         body = await exchange.read_all(max_bytes=self._client.config.max_reply_bytes)
-        with self._understood():
-            return self._dialect.read(object_from(body), prompt)
-
-    @contextmanager
-    def _understood(self) -> Generator[None]:
-        try:
-            yield
-        except (UnintelligibleError, OversizedEventError) as error:
-            raise self._unintelligible(f"its answer cannot be understood: {error}") from error
-        except PushedBackError as error:
-            raise BackendThrottledError(backend=self._client.name) from error
+        return self._dialect.read(object_from(body), prompt)
 
     def _require(self, exchange: Exchange, media_type: str) -> None:
         if exchange.media_type != media_type:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 import anyio
 
@@ -65,11 +65,8 @@ class HttpClient:
         self._transport = transport
         self._unix_s = unix_s
 
-    @asynccontextmanager
-    async def post(
-        self, path: str, *, headers: Mapping[str, str], body: bytes, idempotent: bool
-    ) -> AsyncGenerator[Exchange]:
-        """Send a request, and give the answer to be read, for the length of an ``async with`` block.
+    async def post(self, path: str, *, headers: Mapping[str, str], body: bytes, idempotent: bool) -> Exchange:
+        """Send a request, and return the answer, to be read in an ``async with`` block.
 
         Args:
             path: appended to the address of the server.
@@ -89,15 +86,14 @@ class HttpClient:
         """
         patience = _Patience(self.name, self.config)
         incoming = await self._send(path, headers=headers, body=body, idempotent=idempotent, patience=patience)
-        try:
-            exchange = Exchange(incoming, self.name, patience)
-            if incoming.status != _OK:
+        exchange = Exchange(incoming, self.name, patience)
+        if incoming.status != _OK:
+            async with exchange:
                 raise await self._failure(exchange)
-            if (incoming.header("content-encoding") or "identity").strip().lower() != "identity":
+        if (incoming.header("content-encoding") or "identity").strip().lower() != "identity":
+            async with exchange:
                 raise BackendProtocolError("its answer is compressed, which it was asked not to do", backend=self.name)
-            yield exchange
-        finally:
-            await incoming.aclose()
+        return exchange
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -136,6 +132,8 @@ class HttpClient:
 class Exchange:
     """An answer with status 200, or that of a failure, while it is read.
 
+    At the end of an ``async with`` block its connection is kept or closed.
+
     Args:
         incoming: the answer.
         backend: whose it is.
@@ -152,6 +150,14 @@ class Exchange:
         self._backend = backend
         self._patience = patience
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.incoming.aclose()
+
     @property
     def media_type(self) -> str:
         """What the body is, such as ``application/json``, in lower case and without parameters; nothing if unsaid."""
@@ -165,10 +171,11 @@ class Exchange:
             BackendUnavailableError: the connection broke.
             BackendProtocolError: the body is not in the form that its head says.
         """
-        if self.incoming.has_ended:
-            return b""
         config = self._patience.config
         try:
+            part = self.incoming.read_nowait()  # which is often all, and a time limit costs more than to look
+            if part or self.incoming.has_ended:
+                return part
             return await self._patience.wait(self.incoming.read, "idle", config.idle_timeout_s)
         except TransportError as error:
             raise _told(error, self._backend, config) from error

@@ -118,6 +118,10 @@ class _HttpxIncoming:
         """Return the first header of that name."""
         return next(iter(self._response.headers.get_list(name)), None)
 
+    def read_nowait(self) -> bytes:
+        """Return nothing: what this driver has read is known to those who wait for it."""
+        return b""
+
     async def read(self) -> bytes:
         """Return the next part of the body."""
         with _translated(None):

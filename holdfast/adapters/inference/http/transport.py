@@ -73,6 +73,14 @@ class Incoming(Protocol):
         """Return the first header of that name, whatever its case."""
         ...
 
+    def read_nowait(self) -> bytes:
+        """Return the next part of the body if it has come already, as far as that is known; otherwise nothing.
+
+        Raises:
+            TransportError: as `read`.
+        """
+        ...
+
     async def read(self) -> bytes:
         """Return the next part of the body as it was sent; nothing at its end.
 

@@ -39,8 +39,11 @@ Part = bytes | float | Exception
 
 
 class Answer:
-    def __init__(self, *parts: Part, status: int = 200, **headers: str) -> None:
+    """One answer; what `come` holds of its body is there before anybody waits for it."""
+
+    def __init__(self, *parts: Part, status: int = 200, come: tuple[Part, ...] = (), **headers: str) -> None:
         self.status = status
+        self._come = list(come)
         self._parts = list(parts)
         self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.is_closed = False
@@ -48,6 +51,16 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         return self._headers.get(name.lower())
+
+    def read_nowait(self) -> bytes:
+        assert not self.is_closed
+        match self._come.pop(0) if self._come else b"":
+            case bytes() as part:
+                return part
+            case Exception() as error:
+                raise error
+            case pause_s:
+                raise AssertionError(pause_s)
 
     async def read(self) -> bytes:
         assert not self.is_closed
@@ -90,7 +103,7 @@ class Lines:
 
 async def asked(lines: Lines, *, config: HttpConfig = CONFIG, idempotent: bool = True) -> bytes:
     client = HttpClient("b", lines, config=config, unix_s=lambda: 0.0)
-    async with client.post("/x", headers={}, body=b"", idempotent=idempotent) as exchange:
+    async with await client.post("/x", headers={}, body=b"", idempotent=idempotent) as exchange:
         return await exchange.read_all(max_bytes=config.max_reply_bytes)
 
 
@@ -133,9 +146,25 @@ async def test_times_that_are_just_kept_are_no_error() -> None:
     assert await asked(Lines(Answer(4.9, b"x", 4.9, b"y", 4.9, b"z"), delay_s=9.9)) == b"xyz"
 
 
+async def test_what_has_come_already_is_read_first_and_without_waiting() -> None:
+    client = HttpClient("b", Lines(Answer(b"three", come=(b"one", b"two"))), config=CONFIG)
+    async with await client.post("/x", headers={}, body=b"", idempotent=True) as exchange:
+        reading = exchange.read()
+        with pytest.raises(StopIteration) as ended:
+            reading.send(None)
+
+        assert ended.value.value == b"one"
+        assert await exchange.read_all(max_bytes=8) == b"twothree"
+
+
+async def test_what_has_come_already_can_be_too_much() -> None:
+    with pytest.raises(BackendProtocolError, match="longer than 100 bytes"):
+        await asked(Lines(Answer(come=(b"x" * 101, AssertionError("read on")))))
+
+
 async def test_time_in_which_nobody_reads_counts_neither_as_idle_nor_in_total() -> None:
     client = HttpClient("b", Lines(Answer(b"x", 4.0, b"y")), config=CONFIG)
-    async with client.post("/x", headers={}, body=b"", idempotent=True) as exchange:
+    async with await client.post("/x", headers={}, body=b"", idempotent=True) as exchange:
         first = await exchange.read()
         await anyio.sleep(1000.0)
 
@@ -187,8 +216,11 @@ async def test_connection_that_breaks_in_any_other_way_is_a_failure(errors: list
         (MalformedAnswerError("what came is no HTTP"), BackendProtocolError),
     ],
 )
-async def test_body_that_breaks_off_is_not_asked_for_again(error: TransportError, kind: type[BackendError]) -> None:
-    lines = Lines(Answer(b"x", error), Answer(b"x"))
+@pytest.mark.parametrize("has_come", [False, True])
+async def test_body_that_breaks_off_is_not_asked_for_again(
+    error: TransportError, kind: type[BackendError], has_come: bool
+) -> None:
+    lines = Lines(Answer(come=(b"x", error)) if has_come else Answer(b"x", error), Answer(b"x"))
 
     with pytest.raises(kind) as caught:
         await asked(lines)
@@ -248,7 +280,7 @@ async def test_linger_waits_a_moment_for_the_end_and_ignores_how_it_comes() -> N
     for parts in ((), (BrokenConnectionError("cut"),), (60.0,)):
         client = HttpClient("b", Lines(Answer(*parts)), config=CONFIG)
         began_s = anyio.current_time()
-        async with client.post("/x", headers={}, body=b"", idempotent=True) as exchange:
+        async with await client.post("/x", headers={}, body=b"", idempotent=True) as exchange:
             await exchange.linger()
 
         assert anyio.current_time() - began_s <= 0.1 + 1e-9
@@ -273,7 +305,7 @@ async def test_error_of_the_block_passes_through_and_the_answer_is_closed(raises
     client = HttpClient("b", lines, config=CONFIG)
 
     with pytest.raises(type(raises)) as caught:
-        async with client.post("/x", headers={}, body=b"", idempotent=True):
+        async with await client.post("/x", headers={}, body=b"", idempotent=True):
             raise raises
 
     assert caught.value is raises

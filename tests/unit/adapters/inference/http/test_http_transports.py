@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -52,10 +52,18 @@ async def post(transport: Transport, *, fresh: bool = False, body: bytes = b"{}"
     return await transport.post("/x", headers={"content-type": "application/json"}, body=body, fresh=fresh)
 
 
-async def read_all(incoming: Incoming) -> bytes:
+async def read(incoming: Incoming) -> bytes:
+    return await incoming.read()
+
+
+async def read_next(incoming: Incoming) -> bytes:
+    return incoming.read_nowait() or await incoming.read()
+
+
+async def read_all(incoming: Incoming, read: Callable[[Incoming], Awaitable[bytes]] = read) -> bytes:
     try:
         parts = []
-        while part := await incoming.read():
+        while part := await read(incoming):
             parts.append(part)
         return b"".join(parts)
     finally:
@@ -307,6 +315,35 @@ async def test_parts_come_as_they_are_sent(driver: Driver) -> None:
         gate.set()
 
         assert (first, await read_all(incoming)) == (b"first", b"second")
+
+
+async def test_read_nowait_gives_what_has_come_or_nothing_and_the_rest_is_waited_for(driver: Driver) -> None:
+    gate = anyio.Event()
+
+    async def in_two_steps(_: Asked, stream: SocketStream) -> None:
+        await stream.send(chunked(b"first", ends=False))
+        await gate.wait()
+        await stream.send(b"6\r\nsecond\r\n0\r\n\r\n")
+
+    async with talking(driver, in_two_steps) as (_, transport):
+        incoming = await post(transport)
+        first = await read_next(incoming)
+        nothing = incoming.read_nowait()
+        gate.set()
+
+        assert (first, nothing, await read_next(incoming)) == (b"first", b"", b"second")
+        assert (await read_next(incoming), incoming.has_ended) == (b"", True)
+        await incoming.aclose()
+
+
+async def test_body_that_is_cut_is_broken_also_where_nobody_waits(driver: Driver) -> None:
+    async with talking(driver, saying(chunked(b"half", ends=False), closes=True)) as (server, transport):
+        incoming = await post(transport)
+        await server.wait_left()
+        with pytest.raises(BrokenConnectionError) as caught:
+            await read_all(incoming, read_next)
+
+    assert not caught.value.is_stale
 
 
 @pytest.mark.parametrize("step", [1, 3])
