@@ -8,7 +8,7 @@ Not responsible for: arguments, signals and exit codes: a driving adapter does t
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from holdfast.ports.application import Application, Diagnosis
 from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Service
+from holdfast.ports.statistics import Health
 
 __all__ = ["Program", "answer_fingerprint"]
 
@@ -50,15 +51,17 @@ class Program:
         self._container.loaded.override(providers.Object(loaded))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     @asynccontextmanager
-    async def open_service(self, *, registers: bool = False) -> AsyncGenerator[Service]:
+    async def open_service(self, *, notify: Callable[[str], None], registers: bool = False) -> AsyncGenerator[Service]:
         """Open the orchestrator."""
         async with open_container(self._container, registers=registers) as orchestrator:
+            for sentence in _not_asked(orchestrator.health()):
+                notify(sentence)
             yield orchestrator
 
     @asynccontextmanager
     async def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AsyncGenerator[BatchRunner]:
         """Open the batch kept in `folder`, with an orchestrator behind it."""
-        async with self.open_service() as service:
+        async with self.open_service(notify=notify) as service:
             yield BatchRunner(
                 service.submit,
                 self._container.journal(folder / JOURNAL_NAME),
@@ -87,6 +90,15 @@ class Program:
     async def diagnose(self) -> Diagnosis:
         """Return settings, checks and free memory."""
         return await diagnose(self._loaded, self._container)
+
+
+def _not_asked(health: Health) -> Iterator[str]:
+    followed = () if health.registry is None else health.registry.discoveries
+    unknown = [repr(discovery.service) for discovery in followed if not discovery.query.joined]
+    if unknown:
+        yield f"the registry cannot be asked for {', '.join(unknown)}; left out until it can, see holdfast doctor"
+    if health.shared is not None and not health.shared.joined:
+        yield f"{health.shared.name} cannot be asked; nothing is shared until it can, see holdfast doctor"
 
 
 def answer_fingerprint(settings: Settings) -> str:

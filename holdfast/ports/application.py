@@ -61,10 +61,13 @@ class Application(Protocol):
     `ConfigurationError`, `RetrievalError` and `BatchError`.
     """
 
-    def open_service(self, *, registers: bool = False) -> AbstractAsyncContextManager[Service]:
+    def open_service(
+        self, *, notify: Callable[[str], None], registers: bool = False
+    ) -> AbstractAsyncContextManager[Service]:
         """Open the service for the length of an ``async with`` block.
 
         Args:
+            notify: told, in a sentence for the user, what could not be asked, and is done without.
             registers: whether others can reach it, so that it is in the registry where the settings say as what; nobody
                 reaches the one that a batch opens.
         """
@@ -75,7 +78,7 @@ class Application(Protocol):
 
         Args:
             folder: made by the first run.
-            notify: told, in a sentence for the user, of what takes long but is being mended.
+            notify: told as by `open_service`, and of what takes long but is being mended.
         """
         ...
 

@@ -156,8 +156,12 @@ class FakeApplication:
         return self
 
     @asynccontextmanager
-    async def open_service(self, *, registers: bool = False) -> AsyncGenerator[FakeService]:
+    async def open_service(
+        self, *, notify: Callable[[str], None], registers: bool = False
+    ) -> AsyncGenerator[FakeService]:
         assert self._service is not None
+        if self._notice is not None:
+            notify(self._notice)
         self.registers = registers
         self.open += 1
         yield self._service

@@ -36,7 +36,7 @@ async def test_diagnose_of_what_the_service_refuses_fails_with_the_same_words(
     assert not check.passed
     assert check.detail.startswith(told)
     with pytest.raises(ConfigurationError) as refused:
-        async with program.open_service():
+        async with program.open_service(notify=print):
             pass
     assert str(refused.value) == check.detail
 

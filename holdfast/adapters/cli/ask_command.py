@@ -11,7 +11,7 @@ import dataclasses
 
 import anyio
 
-from holdfast.adapters.cli.streams import printable, write_json, write_out
+from holdfast.adapters.cli.streams import printable, write_json, write_notice, write_out
 from holdfast.ports.application import Application
 from holdfast.ports.inference import Message, Role
 from holdfast.ports.service import Reply, Request
@@ -27,7 +27,7 @@ def ask_question(application: Application, question: str, *, persona: str | None
     """
 
     async def ask() -> Reply:
-        async with application.open_service() as service:
+        async with application.open_service(notify=write_notice) as service:
             return await service.submit(Request(messages=(Message(role=Role.USER, content=question),), persona=persona))
 
     reply = anyio.run(ask)

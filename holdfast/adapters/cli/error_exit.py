@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeGuard
 
 from holdfast.adapters.cli.exit_codes import ExitCode
-from holdfast.adapters.cli.streams import one_line, write_err
+from holdfast.adapters.cli.streams import write_notice
 from holdfast.ports.errors import (
     BatchError,
     ConfigurationError,
@@ -41,7 +41,7 @@ def errors_to_exit() -> Generator[None]:
             raise SystemExit(ExitCode.INTERRUPTED) from None
         if not isinstance(cause, HoldfastError):
             raise cause from cause.__cause__
-        write_err(f"holdfast: {one_line('; '.join([str(cause), *getattr(cause, '__notes__', ())]))}\n")
+        write_notice("; ".join([str(cause), *getattr(cause, "__notes__", ())]))
         raise SystemExit(_exit_code(cause)) from None
 
 

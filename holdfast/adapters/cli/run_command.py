@@ -16,7 +16,7 @@ import anyio
 from holdfast.adapters.cli.batch_view import BatchView, Follower, JsonView, QuietView
 from holdfast.adapters.cli.exit_codes import ExitCode
 from holdfast.adapters.cli.stop_signals import stop_signal
-from holdfast.adapters.cli.streams import one_line, write_err
+from holdfast.adapters.cli.streams import write_notice
 from holdfast.ports.application import Application
 from holdfast.ports.batch import Batch, BatchReport, BatchStatus
 from holdfast.ports.journal import RolledBack
@@ -55,7 +55,7 @@ def run_batch(
 
 
 def _open(application: Application, folder: Path) -> AbstractAsyncContextManager[Batch]:
-    return application.open_batch(folder, notify=lambda notice: write_err(f"holdfast: {one_line(notice)}\n"))
+    return application.open_batch(folder, notify=write_notice)
 
 
 def _exit_code(report: BatchReport) -> ExitCode:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import anyio
 
 from holdfast.adapters.cli.stop_signals import stop_signal
-from holdfast.adapters.cli.streams import one_line, write_err
+from holdfast.adapters.cli.streams import write_notice
 from holdfast.ports.application import Application
 from holdfast.ports.gateway import GatewayServer
 
@@ -26,15 +26,18 @@ def run_gateway(application: Application, serve: GatewayServer) -> None:
 
     async def run() -> None:
         options = application.gateway_options()
-        async with stop_signal(_show_stopping) as stop, application.open_service(registers=True) as service:
+        async with (
+            stop_signal(_show_stopping) as stop,
+            application.open_service(notify=write_notice, registers=True) as service,
+        ):
             await serve(service, options, stop=stop, on_listening=_show_listening)
 
     anyio.run(run)
 
 
 def _show_listening(address: str) -> None:
-    write_err(f"holdfast: listening on {one_line(address)}\n")
+    write_notice(f"listening on {address}")
 
 
 def _show_stopping() -> None:
-    write_err("holdfast: stopping; requests that run may finish. Once more to stop at once.\n")
+    write_notice("stopping; requests that run may finish. Once more to stop at once.")

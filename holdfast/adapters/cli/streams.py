@@ -17,7 +17,7 @@ from typing import Final, TextIO
 
 from holdfast.adapters.cli.exit_codes import ExitCode
 
-__all__ = ["one_line", "printable", "write_err", "write_json", "write_out"]
+__all__ = ["one_line", "printable", "write_err", "write_json", "write_notice", "write_out"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -47,6 +47,11 @@ def write_err(text: str) -> None:
         _write(sys.stderr, text)
     except OSError:
         _discard_rest(sys.stderr)
+
+
+def write_notice(sentence: str) -> None:
+    """Write a sentence for the user to stderr, as one line."""
+    write_err(f"holdfast: {one_line(sentence)}\n")
 
 
 def _write(stream: TextIO | None, text: str) -> None:

@@ -395,6 +395,12 @@ def test_ask_prints_the_answer_and_its_sources() -> None:
     assert application.open == 0
 
 
+def test_ask_tells_beside_its_answer_what_could_not_be_asked() -> None:
+    result = call(FakeApplication(service=FakeService(REPLY), notice="the registry\ncannot be asked"), "ask", "Why?")
+
+    assert (result.stdout, result.stderr) == ("Because.\n", "holdfast: the registry cannot be asked\n")
+
+
 def test_ask_without_sources_prints_the_answer_alone() -> None:
     assert call(FakeApplication(service=FakeService(REPLY)), "ask", "Why?").stdout == "Because.\n"
 

@@ -65,6 +65,14 @@ def test_serve_says_where_it_listens_and_ends_with_0_after_a_signal(service: Fak
     assert application.open == 0
 
 
+def test_serve_tells_what_could_not_be_asked(service: FakeService) -> None:
+    application = FakeApplication(service=service, notice="redis cannot be asked")
+
+    outcome = CliRunner().invoke(command_line(application, FakeServer()), ["serve"])
+
+    assert outcome.stderr.startswith("holdfast: redis cannot be asked\nholdfast: listening on ")
+
+
 def test_serve_host_and_port_win_over_settings(service: FakeService) -> None:
     application = FakeApplication(service=service)
 
