@@ -20,6 +20,7 @@ from holdfast.application.pipeline import Pipeline, Turn
 from holdfast.application.reading import ReadReply, addressed
 from holdfast.application.reception import Reception, Visit
 from holdfast.application.routing import FallbackRouter
+from holdfast.application.session_desk import SessionDesk
 from holdfast.application.settings_watch import SettingsWatch
 from holdfast.domain.admission import AdmissionQueue
 from holdfast.domain.deduplication_key import DeduplicationKey, opts_out
@@ -78,6 +79,7 @@ class Orchestrator:
         reception: the door.
         personas: who answers, and the commands.
         sessions: what requests go on with.
+        session_desk: where they are begun.
         memory: the ceiling over requests and what is kept, for `health`.
         models: what backends of the router are loaded into, for `health`.
         registration: leaves the registry before the door is closed; None where this process is in none.
@@ -103,6 +105,7 @@ class Orchestrator:
         reception: Reception,
         personas: PersonaDesk,
         sessions: SessionKeeper,
+        session_desk: SessionDesk,
         memory: MemoryCeiling,
         models: ModelSlots,
         registration: Registration | None,
@@ -124,6 +127,7 @@ class Orchestrator:
         self._reception = reception
         self._personas = personas
         self._sessions = sessions
+        self._session_desk = session_desk
         self._memory = memory
         self._models = models
         self._registration = registration
@@ -248,7 +252,7 @@ class Orchestrator:
     @property
     def sessions(self) -> Sessions:
         """The conversations that requests can go on with, to be created, read and deleted."""
-        return self._sessions
+        return self._session_desk
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new requests, let the running ones finish for `timeout_s` seconds, then cancel them.

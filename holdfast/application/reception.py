@@ -215,6 +215,15 @@ class Reception:
         if not self._inside:
             self._empty.set()
 
+    def require_open(self) -> None:
+        """Raise if nothing new is begun any more.
+
+        Raises:
+            ClosedError: as it says.
+        """
+        if self._is_shut:
+            raise ClosedError(_NAME)
+
     async def drain(self, timeout_s: float) -> None:
         """Let nobody in, wait `timeout_s` seconds for those inside, then cancel them and wait until they are gone.
 
@@ -237,8 +246,7 @@ class Reception:
                 self._events.emit(ServiceClosed(cancelled=self._cut_short))
 
     def _let_in(self, request: Request, began_s: float) -> Visit:
-        if self._is_shut:
-            raise ClosedError(_NAME)
+        self.require_open()
         size_bytes = check_request(request, max_bytes=self._config.max_request_bytes)
         timeout_s = self._config.timeout_s if request.timeout_s is None else request.timeout_s
         urgency = Urgency(request.priority, Deadline(began_s + timeout_s, self._clock))

@@ -32,6 +32,7 @@ from holdfast.application.reception import Reception
 from holdfast.application.recorders import Recorders
 from holdfast.application.route_maker import RouteMaker
 from holdfast.application.routing import FallbackRouter
+from holdfast.application.session_desk import SessionDesk
 from holdfast.application.settings import GuardSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.settings_watch import SettingsWatch, read_parameters
@@ -234,6 +235,7 @@ async def open_container(container: Container, *, registers: bool = True) -> Asy
             reception=reception,
             personas=PersonaDesk(parts.book, events=events),
             sessions=sessions,
+            session_desk=SessionDesk(sessions, book=parts.book, tenants=tenants, reception=reception),
             memory=memory,
             models=models,
             registration=registration,

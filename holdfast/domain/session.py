@@ -82,7 +82,9 @@ class SessionConfig(SessionBounds):
         )
 
 
-def new_session(*, tenant: str, session_id: str, incarnation: str, system: str | None, max_bytes: int) -> Session:
+def new_session(
+    *, tenant: str, session_id: str, incarnation: str, system: str | None, max_bytes: int, persona: str | None = None
+) -> Session:
     """Return a conversation in which nothing has been said.
 
     Raises:
@@ -98,7 +100,7 @@ def new_session(*, tenant: str, session_id: str, incarnation: str, system: str |
             session_id=session_id,
             incarnation=incarnation,
             version=1,
-            persona=None,
+            persona=persona,
             fixed_bytes=fixed_bytes,
         ),
         system=None if system is None else system.encode("utf-8", "surrogatepass"),

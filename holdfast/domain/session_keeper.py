@@ -38,7 +38,7 @@ from holdfast.ports.session import (
 )
 from holdfast.ports.statistics import SessionStatistics
 
-__all__ = ["SessionKeeper"]
+__all__ = ["SessionKeeper", "require_name"]
 
 _MOST_RETRIES: Final = 3
 
@@ -92,12 +92,15 @@ class SessionKeeper:
         """What all sessions count for."""
         return self._store.totals().size_bytes
 
-    async def create(self, *, tenant: str, system: str | None = None, session_id: str | None = None) -> str:
+    async def create(
+        self, *, tenant: str, system: str | None = None, persona: str | None = None, session_id: str | None = None
+    ) -> str:
         """Begin a conversation and return its name.
 
         Args:
             tenant: whose it is.
             system: a message that comes before all others and is never trimmed.
+            persona: name of the persona that answers in it; None for none.
             session_id: a name of your own, unique among the tenant's; None makes one that nobody can guess.
 
         Raises:
@@ -109,11 +112,13 @@ class SessionKeeper:
         Cancellation: it was created, or not.
         """
         _require_names(tenant, session_id)
+        _require_persona(persona)
         session = new_session(
             tenant=tenant,
             session_id=self._make_token() if session_id is None else session_id,
             incarnation=self._make_token(),
             system=system,
+            persona=persona,
             max_bytes=self._config.max_bytes,
         )
         removed = await self._store.create(session, bounds=self._config)
@@ -185,8 +190,7 @@ class SessionKeeper:
 
         Cancellation: it was set, or not.
         """
-        if persona is not None:
-            _require_name("persona", persona)
+        _require_persona(persona)
         return await self._change(
             head, lambda found: self._store.save(found, persona=persona, turn=None, bounds=self._config)
         )
@@ -273,12 +277,22 @@ class SessionKeeper:
 
 
 def _require_names(tenant: str, session_id: str | None) -> None:
-    _require_name("tenant", tenant)
+    require_name("tenant", tenant)
     if session_id is not None:
-        _require_name("session_id", session_id)
+        require_name("session_id", session_id)
 
 
-def _require_name(field: str, name: str) -> None:
+def _require_persona(persona: str | None) -> None:
+    if persona is not None:
+        require_name("persona", persona)
+
+
+def require_name(field: str, name: str) -> None:
+    """Raise if `name` cannot be that of a tenant, a session or a persona.
+
+    Raises:
+        RequestError: it is not 1 to 256 printable characters; `field` is told.
+    """
     # Printable also keeps out lone surrogates, which not every store can write.
     if not (0 < len(name) <= MAX_TENANT_CHARS and name.isprintable()):
         raise RequestError(f"{field}: must be 1 to {MAX_TENANT_CHARS} printable characters")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from holdfast.ports.inference import Citation, FinishReason, Message, Parameters, ToolCall, Usage
+from holdfast.ports.session import Sessions
 from holdfast.ports.statistics import Health
 from holdfast.ports.trace import TraceContext
 
@@ -164,6 +165,11 @@ class Service(Protocol):
         The block is cancelled at the request's deadline, as long as the reply is not complete. Leaving it earlier ends
         the request; its call ends too, unless others share it.
         """
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations that requests can go on with, to be created, read and deleted."""
         ...
 
     def health(self) -> Health:

@@ -285,15 +285,19 @@ class Sessions(Protocol):
     """The conversations of a service, for those who drive it.
 
     Ordering, duplication and cancellation: each call happens once or not at all. Errors: `RequestError` for a name that
-    is not 1 to 256 printable characters, and `SessionError`.
+    is not 1 to 256 printable characters, or a persona that is not there, `SessionError`, and on creating one
+    `RefusedError`.
     """
 
-    async def create(self, *, tenant: str, system: str | None = None, session_id: str | None = None) -> str:
+    async def create(
+        self, *, tenant: str, system: str | None = None, persona: str | None = None, session_id: str | None = None
+    ) -> str:
         """Begin a conversation and return its name, which requests go on with it by.
 
         Args:
             tenant: whose it is; to all others it is unknown.
             system: a message that comes before all others and is never trimmed.
+            persona: who answers in it; None leaves that to each request.
             session_id: a name of your own, unique among the tenant's; None makes one that nobody can guess.
         """
         ...

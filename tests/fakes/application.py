@@ -14,6 +14,7 @@ from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.inference import Usage
 from holdfast.ports.journal import BatchSummary, FailureKind, Fingerprints, RolledBack
 from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
+from holdfast.ports.session import Sessions
 from holdfast.ports.statistics import Health
 
 __all__ = [
@@ -119,6 +120,10 @@ class FakeService:
 
     def stream(self, request: Request) -> AbstractAsyncContextManager[ReplyStream]:
         raise AssertionError("the command line reads whole replies")
+
+    @property
+    def sessions(self) -> Sessions:
+        raise AssertionError("the command line begins none")
 
     def health(self) -> Health:
         raise AssertionError("the command line asks the application")

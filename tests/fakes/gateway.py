@@ -18,9 +18,10 @@ from holdfast.ports.service import Service
 from tests.fakes.asgi import AsgiClient
 from tests.fakes.service import opened
 
-__all__ = ["CHAT", "Gateway", "Served", "eventually", "opened_gateway", "question", "served"]
+__all__ = ["CHAT", "SESSIONS", "Gateway", "Served", "eventually", "opened_gateway", "question", "served"]
 
 CHAT = "/v1/chat/completions"
+SESSIONS = "/v1/sessions"
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

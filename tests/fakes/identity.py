@@ -18,6 +18,7 @@ from holdfast.ports.events import EventSink
 from holdfast.ports.identity import TrustRecord
 from holdfast.ports.inference import Usage
 from holdfast.ports.service import Disposition, Reply, ReplyStream, Request, Service
+from holdfast.ports.session import Sessions
 from holdfast.ports.statistics import Health
 from holdfast.testing import ManualClock
 from holdfast.testing.identity import ForgeableSigner, ForgeableVerifier
@@ -108,6 +109,10 @@ class Answers:
     async def stream(self, request: Request) -> AsyncGenerator[ReplyStream]:
         self.requests.append(request)
         yield _Pieces(self, request)
+
+    @property
+    def sessions(self) -> Sessions:
+        raise RequestError("nobody asks for them")
 
     def health(self) -> Health:
         raise RequestError("nobody asks for it")

@@ -115,6 +115,24 @@ async def test_openai_client_lists_the_models() -> None:
     assert models == ["holdfast", "holdfast:critic"]
 
 
+async def test_openai_client_begins_a_session_goes_on_with_it_and_ends_it() -> None:
+    backend = Answering(text="re {}".format)
+    async with running(backend) as (gateway, _), openai_client(gateway.address) as client:
+        session: Any = await client.post("/sessions", body={"system": "Be brief."}, cast_to=object)
+        on = {"x-holdfast-session": session["id"]}
+        for text in ("first", "second"):
+            await client.chat.completions.create(model="holdfast", messages=question(text), extra_headers=on)
+        shown: Any = await client.get(f"/sessions/{session['id']}", cast_to=object)
+        ended: Any = await client.delete(f"/sessions/{session['id']}", cast_to=object)
+        with pytest.raises(openai.NotFoundError, match="it may have expired"):
+            await client.chat.completions.create(model="holdfast", messages=question(), extra_headers=on)
+
+    assert [message.content for message in backend.prompts[1].messages] == ["Be brief.", "first", "re 1", "second"]
+    assert (session["version"], shown["version"], shown["turns"]) == (1, 3, 2)
+    assert ended["deleted"] is True
+    assert backend.calls == 2
+
+
 async def test_openai_client_meets_its_own_errors() -> None:
     settings = Settings.model_validate({"tenant_rate_limit": {"requests_per_minute": 1, "burst_requests": 1}})
     async with running(Answering(), settings=settings) as (gateway, _), openai_client(gateway.address) as client:

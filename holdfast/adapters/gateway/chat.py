@@ -16,7 +16,8 @@ from fastapi import Response
 
 from holdfast.adapters.gateway.answers import Answer, outcome_headers
 from holdfast.adapters.gateway.body_reading import BodyBounds, ClientGoneError, RefusedRequestError, read_json
-from holdfast.adapters.gateway.chat_body import ChatBody, ChosenModel, parse_body
+from holdfast.adapters.gateway.body_shape import parse_body
+from holdfast.adapters.gateway.chat_body import ChatBody, ChosenModel
 from holdfast.adapters.gateway.client_presence import while_connected
 from holdfast.adapters.gateway.event_stream import StreamedAnswer
 from holdfast.adapters.gateway.json_text import json_response

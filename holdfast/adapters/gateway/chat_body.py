@@ -9,20 +9,16 @@ Source: OpenAI API reference, "Create chat completion".
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from holdfast.adapters.gateway.body_reading import RefusedRequestError
-from holdfast.adapters.gateway.chat_messages import ChatMessage, NamedTool, Part, ToolDefinition, ToolSelection
+from holdfast.adapters.gateway.body_shape import Part
+from holdfast.adapters.gateway.chat_messages import ChatMessage, NamedTool, ToolDefinition, ToolSelection
 from holdfast.adapters.gateway.json_text import encode_json
-from holdfast.adapters.gateway.refusals import bad_request
 from holdfast.ports.inference import Parameters, ResponseFormat, ToolChoice
 
-__all__ = ["ChatBody", "ChosenModel", "parse_body"]
-
-B = TypeVar("B", bound=BaseModel)
+__all__ = ["ChatBody", "ChosenModel"]
 
 ANY_MODEL: Final = "holdfast"
 """The model that leaves the choice to the service; with a persona behind a colon, to that persona."""
@@ -139,31 +135,3 @@ class ChatBody(Part):
         if self.tool_choice is None or not (self.tools or self.tool_choice == "required"):
             return None  # without tools none is called, and any other choice is none
         return ToolChoice(self.tool_choice)
-
-
-def parse_body(kind: type[B], document: object) -> B:
-    """Return the body that `document` is.
-
-    Raises:
-        RefusedRequestError: naming the first field that is wrong; nothing of its value is repeated.
-    """
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    param = ".".join(str(part) for part in problem["loc"] if _is_written(part)) or None
-    if problem["type"] == "extra_forbidden":
-        message, code = f"{param}: is not supported here; leave it out", "unsupported_field"
-    else:
-        words = problem["msg"]
-        message, code = f"{param or 'the body'}: {words[:1].lower()}{words[1:]}", "invalid_field"
-    raise RefusedRequestError(bad_request(message[:_MAX_MESSAGE_CHARS], param=param, code=code))
-
-
-_MAX_MESSAGE_CHARS: Final = 300
-_VARIANTS: Final = re.compile(r"str|list\[.*|dict\[.*|tagged-union.*")
-
-
-def _is_written(part: int | str) -> bool:
-    # pydantic names the chosen alternative of a union too, which nobody wrote.
-    return isinstance(part, int) or not _VARIANTS.fullmatch(part)

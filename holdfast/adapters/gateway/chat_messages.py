@@ -10,18 +10,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from holdfast.adapters.gateway.body_shape import Part
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.ports.inference import Message, Role, Tool, ToolCall
 
-__all__ = ["ChatMessage", "NamedTool", "Part", "ToolDefinition", "ToolSelection"]
-
-
-class Part(BaseModel):
-    """A part of a body, taken as it is written: no text stands for a number, and no unknown key is let through."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+__all__ = ["ChatMessage", "NamedTool", "ToolDefinition", "ToolSelection"]
 
 
 class _TextPart(Part):
@@ -64,7 +59,7 @@ class _ToolCall(Part):
 class _AssistantMessage(Part):
     role: Literal["assistant"]
     content: _Content | None = None
-    tool_calls: list[_ToolCall] = []
+    tool_calls: list[_ToolCall] = Field(default=[])
     refusal: None = None
     audio: None = None
     function_call: None = None
@@ -97,7 +92,7 @@ ChatMessage = Annotated[_SystemMessage | _UserMessage | _AssistantMessage | _Too
 class _FunctionDefinition(Part):
     name: str
     description: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
     strict: Literal[False] | None = None
 
 

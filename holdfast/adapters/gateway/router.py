@@ -26,6 +26,7 @@ from holdfast.adapters.gateway.json_text import json_response
 from holdfast.adapters.gateway.metrics import Metrics
 from holdfast.adapters.gateway.openapi import body_schema
 from holdfast.adapters.gateway.refusals import http_error_response, refusal_of
+from holdfast.adapters.gateway.sessions import Conversations, SessionBody
 from holdfast.adapters.gateway.status_page import StatusPage
 from holdfast.ports.errors import HoldfastError
 from holdfast.ports.gateway import GatewayOptions
@@ -35,6 +36,7 @@ from holdfast.ports.statistics import ServiceState
 __all__ = ["CHAT_PATH", "holdfast_router", "telling_errors"]
 
 CHAT_PATH: Final = "/v1/chat/completions"
+_SESSIONS_PATH: Final = "/v1/sessions"
 
 _DEFAULTS: Final = GatewayOptions()
 _CLIENT_CLOSED: Final = 499  # nobody reads it; nginx' number for a client that has left
@@ -79,9 +81,9 @@ def holdfast_router(
 ) -> APIRouter:
     """Return the routes of the gateway, for a FastAPI application of your own.
 
-    ``POST /v1/chat/completions``, ``GET /v1/models``, ``/healthz``, ``/readyz``, ``/metrics`` and ``/status``. Include
-    it where the service is open, in the lifespan of the application. Who may ask is the application's to say, with
-    dependencies of the router and with `tenant`.
+    ``POST /v1/chat/completions``, ``/v1/sessions``, ``GET /v1/models``, ``/healthz``, ``/readyz``, ``/metrics`` and
+    ``/status``. Include it where the service is open, in the lifespan of the application. Who may ask is the
+    application's to say, with dependencies of the router and with `tenant`.
 
     Args:
         service: what answers; it is neither opened nor closed.
@@ -105,7 +107,9 @@ def holdfast_router(
         ['/llm/healthz', '/llm/metrics']
     """
     router = APIRouter(route_class=_Route, tags=["holdfast"])
-    _add_api(router, Chat(service, BodyBounds(max_bytes=max_body_bytes, timeout_s=body_timeout_s)), tenant)
+    bounds = BodyBounds(max_bytes=max_body_bytes, timeout_s=body_timeout_s)
+    _add_api(router, Chat(service, bounds), tenant)
+    _add_sessions(router, Conversations(service, bounds), tenant)
     _add_models(router, service, [ANY_MODEL, *(f"{ANY_MODEL}:{persona}" for persona in personas)], tenant)
     _add_probes(router, service)
     _add_status(router, Metrics(service), StatusPage(service, history or History()), tenant)
@@ -117,6 +121,25 @@ def _add_api(router: APIRouter, chat: Chat, tenant: Callable[..., Any]) -> None:
     async def complete(http: HttpRequest, tenant: Annotated[str, Depends(tenant)]) -> Response:
         """Answer a conversation, whole or, with `stream`, while the answer comes."""
         return await chat.answer(http, tenant)
+
+
+def _add_sessions(router: APIRouter, conversations: Conversations, tenant: Callable[..., Any]) -> None:
+    @router.post(
+        _SESSIONS_PATH, status_code=201, openapi_extra=body_schema(SessionBody), summary="Begin a conversation"
+    )
+    async def begin(http: HttpRequest, tenant: Annotated[str, Depends(tenant)]) -> Response:
+        """Begin a conversation; `x-holdfast-session` with its id goes on with it."""
+        return await conversations.begin(http, tenant)
+
+    @router.get(f"{_SESSIONS_PATH}/{{session_id}}", summary="Show a conversation")
+    async def show(session_id: str, tenant: Annotated[str, Depends(tenant)]) -> Response:
+        """Tell how much there is of a conversation, and nothing that was said in it."""
+        return await conversations.show(session_id, tenant)
+
+    @router.delete(f"{_SESSIONS_PATH}/{{session_id}}", summary="End a conversation")
+    async def end(session_id: str, tenant: Annotated[str, Depends(tenant)]) -> Response:
+        """Forget a conversation."""
+        return await conversations.end(session_id, tenant)
 
 
 def _add_models(router: APIRouter, service: Service, names: Sequence[str], tenant: Callable[..., Any]) -> None:

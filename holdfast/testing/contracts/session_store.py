@@ -98,9 +98,10 @@ class SessionStoreContract(ABC):
         return found
 
     async def test_create_keeps_the_session_as_it_is(self) -> None:
-        """The system message, every turn and every character."""
+        """The persona, the system message, every turn and every character."""
         odd = "Grüße\0\N{GRINNING FACE}\ud800\n“quoted”".encode("utf-8", "surrogatepass")
         session = replace(_session(system=odd, turns=3), turns=(_turn("a"), _turn("\ud800\0"), _turn("")))
+        session = replace(session, head=replace(session.head, persona="p"))
 
         async with self._store(session) as store:
             loaded = await store.load("t", "s", bounds=_BOUNDS)

@@ -131,6 +131,17 @@ async def test_create_under_a_name_that_is_taken_is_refused() -> None:
     assert await keeper.create(tenant="u", session_id="s") == "s"
 
 
+async def test_create_with_a_persona_keeps_it_from_the_first_version_on() -> None:
+    keeper = keeper_of()
+
+    await keeper.create(tenant="t", session_id="s", persona="critic")
+    head = (await keeper.open("s", tenant="t")).head
+    after = await keeper.append_turn(head, said(), "Because.")
+
+    assert (head.version, head.persona) == (1, "critic")
+    assert (after.version, after.persona) == (2, "critic")
+
+
 async def test_create_with_a_system_message_that_does_not_fit_keeps_nothing() -> None:
     keeper = keeper_of(config=SMALL)
 
@@ -158,6 +169,8 @@ async def test_name_that_is_not_short_and_printable_is_refused_by_every_call(nam
         await keeper.delete("s", tenant=name)
     with pytest.raises(RequestError, match="persona"):
         await keeper.set_persona(head, name)
+    with pytest.raises(RequestError, match="persona"):
+        await keeper.create(tenant="t", persona=name)
 
 
 async def test_name_of_256_characters_of_any_script_is_taken() -> None:

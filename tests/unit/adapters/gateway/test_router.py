@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from holdfast.adapters.gateway import build_gateway, holdfast_router
 from holdfast.ports.gateway import GatewayOptions
 from tests.fakes.asgi import AsgiClient
-from tests.fakes.gateway import CHAT, opened_gateway, question
+from tests.fakes.gateway import CHAT, SESSIONS, opened_gateway, question
 from tests.fakes.service import Answering, opened
 
 pytestmark = pytest.mark.anyio
@@ -150,6 +150,7 @@ async def test_openapi_tells_of_every_route_and_no_page_that_loads_from_elsewher
         pages = [(await gateway.client.get(path)).status for path in ("/docs", "/redoc")]
 
     assert set(document["paths"]) == {
-        *(CHAT, "/v1/models", "/healthz", "/readyz", "/metrics", "/status", "/status.json")
+        *(CHAT, SESSIONS, f"{SESSIONS}/{{session_id}}", "/v1/models"),
+        *("/healthz", "/readyz", "/metrics", "/status", "/status.json"),
     }
     assert pages == [404, 404]
