@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from holdfast.adapters.inference.http.answer_pieces import AnswerPieces
 from holdfast.adapters.inference.http.dialect import Listening, PushedBackError, UnintelligibleError
 from holdfast.adapters.inference.http.reading import (
     JsonObject,
@@ -22,9 +23,7 @@ from holdfast.adapters.inference.http.reading import (
     objects_in,
     text_in,
 )
-from holdfast.adapters.inference.http.server_sent_events import ServerSentEvent
 from holdfast.adapters.inference.http.status import error_codes
-from holdfast.adapters.inference.http.tool_calls import ToolCallPieces
 from holdfast.ports.inference import Completion, FinishReason, ToolCall, Usage
 
 __all__ = ["AnthropicListening", "read_message"]
@@ -72,32 +71,28 @@ class AnthropicListening:
     """
 
     def __init__(self, *, model: str) -> None:
-        self._model = model
-        self._texts: list[str] = []
-        self._text_bytes = 0
-        self._calls = ToolCallPieces()
+        self._pieces = AnswerPieces(model=model)
         self._counts = _Counts()
-        self._reason: FinishReason | None = None
         self._has_begun = False
         self.is_complete = False
 
     @property
     def size_bytes(self) -> int:
         """About how much of the answer is held."""
-        return self._text_bytes + self._calls.size_bytes
+        return self._pieces.size_bytes
 
-    def take(self, event: ServerSentEvent) -> str:
-        """Return the text that the event adds."""
+    def take(self, data: str) -> str:
+        """Return the text that an event with this data adds."""
         if self.is_complete:
             return ""
-        document = object_from(event.data)
+        document = object_from(data)
         _refuse_error(document)
         text = ""
         match text_in(document, "type"):
             case "message_start":
                 self._has_begun = True
                 message = object_in(document, "message")
-                self._model = text_in(message, "model") or self._model
+                self._pieces.model = text_in(message, "model") or self._pieces.model
                 self._counts.add(object_in(message, "usage"))
             case "content_block_start":
                 text = self._begin(count_in(document, "index"), object_in(document, "content_block"))
@@ -105,36 +100,29 @@ class AnthropicListening:
                 text = self._go_on(count_in(document, "index"), object_in(document, "delta"))
             case "message_delta":
                 reason = text_in(object_in(document, "delta"), "stop_reason")
-                self._reason = _REASONS.get(reason, self._reason)
+                self._pieces.reason = _REASONS.get(reason, self._pieces.reason)
                 self._counts.add(object_in(document, "usage"))
             case "message_stop":
                 self.is_complete = True
             case _:  # pings, the ends of blocks, and what may be added one day
                 pass
-        self._texts.append(text)
-        self._text_bytes += len(text)
+        self._pieces.add_text(text)
         return text
 
     def completion(self) -> Completion:
         """Return the whole answer."""
         if not self._has_begun:
             raise UnintelligibleError("no message")
-        return Completion(
-            text="".join(self._texts),
-            model=self._model,
-            usage=self._counts.usage(),
-            tool_calls=self._calls.calls(without_arguments="{}"),
-            finish_reason=self._reason,
-        )
+        return self._pieces.completion(self._counts.usage(), without_arguments="{}")
 
     def _begin(self, place: int, block: JsonObject) -> str:
         if block.get("type") == "tool_use":
-            self._calls.add(place, call_id=text_in(block, "id"), name=text_in(block, "name"))
+            self._pieces.add_call(place, call_id=text_in(block, "id"), name=text_in(block, "name"))
         return text_in(block, "text") if block.get("type") == "text" else ""
 
     def _go_on(self, place: int, delta: JsonObject) -> str:
         if delta.get("type") == "input_json_delta":
-            self._calls.add(place, arguments=text_in(delta, "partial_json"))
+            self._pieces.add_call(place, arguments=text_in(delta, "partial_json"))
         return text_in(delta, "text") if delta.get("type") == "text_delta" else ""
 
 

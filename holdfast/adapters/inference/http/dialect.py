@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from holdfast.adapters.inference.http.server_sent_events import ServerSentEvent
 from holdfast.ports.inference import Completion, Prompt
 
 __all__ = ["Dialect", "Listening", "PushedBackError", "UnintelligibleError"]
@@ -37,8 +36,8 @@ class Listening(Protocol):
         """About how much of the answer is held."""
         ...
 
-    def take(self, event: ServerSentEvent) -> str:
-        """Return the text that the event adds, which may be none.
+    def take(self, data: str) -> str:
+        """Return the text that an event with this data adds, which may be none.
 
         Raises:
             UnintelligibleError: it cannot be understood.

@@ -44,9 +44,13 @@ def objects_in(document: JsonObject, key: str) -> list[JsonObject]:
     value: Any = document.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):  # pyright: ignore[reportUnknownVariableType] - Any
-        raise UnintelligibleError(f"{key} is no list of objects")
-    return value  # pyright: ignore[reportUnknownVariableType] - as above
+    if isinstance(value, list):
+        for one in value:  # pyright: ignore[reportUnknownVariableType] - Any
+            if not isinstance(one, dict):
+                break
+        else:
+            return value  # pyright: ignore[reportUnknownVariableType] - as above
+    raise UnintelligibleError(f"{key} is no list of objects")
 
 
 def optional_text_in(document: JsonObject, key: str) -> str | None:

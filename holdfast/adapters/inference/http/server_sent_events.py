@@ -1,40 +1,24 @@
 r"""Server-sent events, as they come.
 
-Responsibility: turn the bytes of an event stream into its events, however the bytes are cut.
+Responsibility: turn the bytes of an event stream into the data of its events, however the bytes are cut.
 Guarantees: the events are the same wherever the bytes are cut; no more is held than one event; an event whose end has
     not come is none.
 Not responsible for: what an event means, and whether the last one was the end: see the dialects.
-Source: HTML Living Standard, section 9.2.6, "Interpreting an event stream". Identifiers and reconnection times are left
-    out: an answer cannot be gone on with.
+Source: HTML Living Standard, section 9.2.6, "Interpreting an event stream". Types are left out, because both dialects
+    say within the data what an event is; identifiers and reconnection times, because an answer cannot be gone on with.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EventReader", "OversizedEventError", "ServerSentEvent"]
+__all__ = ["EventReader", "OversizedEventError"]
 
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class OversizedEventError(ValueError):
     """A line, or the lines of one event together, are longer than they may be."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSentEvent:
-    """One event.
-
-    Args:
-        type: what the server calls it; "message" where it does not say.
-        data: its lines, put together.
-    """
-
-    type: str
-    data: str
 
 
 class EventReader:
@@ -46,31 +30,38 @@ class EventReader:
     Example:
         >>> reader = EventReader(max_bytes=1000)
         >>> reader.feed(b"data: one\r") + reader.feed(b"\n\r\ndata: tw")
-        [ServerSentEvent(type='message', data='one')]
-        >>> [event.data for event in reader.feed(b"o\n\n")]
+        ['one']
+        >>> reader.feed(b"o\n\n")
         ['two']
     """
 
-    __slots__ = ("_data", "_data_bytes", "_has_begun", "_max_bytes", "_rest", "_skips_newline", "_type")
+    __slots__ = ("_data", "_data_bytes", "_has_begun", "_max_bytes", "_rest", "_skips_newline")
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._rest = bytearray()
         self._has_begun = False
         self._skips_newline = False
-        self._type = ""
         self._data: list[str] = []
         self._data_bytes = 0
 
-    def feed(self, part: bytes) -> list[ServerSentEvent]:
-        """Return the events that end within the next part of the stream.
+    def feed(self, part: bytes) -> list[str]:
+        """Return the data of each event that ends within the next part of the stream.
 
         Raises:
             OversizedEventError: a line or an event is too long.
 
         Complexity: linear in the part, and once for each line in what was left of the parts before.
         """
-        return [event for line in self._lines(part) if (event := self._take(line)) is not None]
+        events: list[str] = []
+        for line in self._lines(part):
+            self._refuse_beyond(len(line))
+            if line:
+                self._take(line)
+            elif self._data:
+                events.append("\n".join(self._data))
+                self._data, self._data_bytes = [], 0
+        return events
 
     def _lines(self, part: bytes) -> list[bytes]:
         if self._skips_newline and part:
@@ -78,36 +69,25 @@ class EventReader:
             self._skips_newline = False
         if part.endswith(b"\r"):
             self._skips_newline = True  # for what comes next may be its newline
-        has_line = _LINE_END.search(part) is not None
-        self._rest += part
-        if not has_line:
-            self._refuse_beyond(len(self._rest))
-            return []
-        *lines, rest = _LINE_END.split(bytes(self._rest))
-        self._refuse_beyond(max(map(len, (*lines, rest))))
-        self._rest = bytearray(rest)
-        if not self._has_begun:
-            self._has_begun = True
-            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+        lines = part.splitlines()
+        rest = b"" if part.endswith((b"\n", b"\r")) or not lines else lines.pop()
+        if lines:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+            if not self._has_begun:
+                self._has_begun = True
+                lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+        self._rest += rest
+        self._refuse_beyond(len(self._rest))
         return lines
 
-    def _take(self, line: bytes) -> ServerSentEvent | None:
-        if not line:
-            return self._dispatch()
+    def _take(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
         if field == b"data":
+            value = value.removeprefix(b" ")
             self._data_bytes += len(value) + 1
             self._refuse_beyond(self._data_bytes - 1)
             self._data.append(value.decode("utf-8", "replace"))
-        elif field == b"event":
-            self._type = value.decode("utf-8", "replace")
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        data, type_ = self._data, self._type
-        self._data, self._data_bytes, self._type = [], 0, ""
-        return ServerSentEvent(type=type_ or "message", data="\n".join(data)) if data else None
 
     def _refuse_beyond(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:

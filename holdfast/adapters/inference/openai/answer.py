@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from holdfast.adapters.inference.http.answer_pieces import AnswerPieces
 from holdfast.adapters.inference.http.dialect import Listening, UnintelligibleError
 from holdfast.adapters.inference.http.reading import (
     JsonObject,
@@ -21,9 +22,7 @@ from holdfast.adapters.inference.http.reading import (
     optional_text_in,
     text_in,
 )
-from holdfast.adapters.inference.http.server_sent_events import ServerSentEvent
 from holdfast.adapters.inference.http.status import error_codes
-from holdfast.adapters.inference.http.tool_calls import ToolCallPieces
 from holdfast.ports.inference import Completion, FinishReason, ToolCall, Usage
 
 __all__ = ["OpenAIListening", "read_completion"]
@@ -62,64 +61,53 @@ class OpenAIListening:
     """
 
     def __init__(self, *, model: str) -> None:
-        self._model = model
-        self._texts: list[str] = []
-        self._text_bytes = 0
-        self._calls = ToolCallPieces()
+        self._pieces = AnswerPieces(model=model)
         self._usage = Usage()
-        self._reason: FinishReason | None = None
         self._has_choices = False
         self.is_complete = False
 
     @property
     def size_bytes(self) -> int:
         """About how much of the answer is held."""
-        return self._text_bytes + self._calls.size_bytes
+        return self._pieces.size_bytes
 
-    def take(self, event: ServerSentEvent) -> str:
-        """Return the text that the event adds."""
+    def take(self, data: str) -> str:
+        """Return the text that an event with this data adds."""
         if self.is_complete:
             return ""
-        if event.data.strip() == _END:
+        if data.strip() == _END:
             self.is_complete = True
             return ""
-        document = object_from(event.data)
+        document = object_from(data)
         _refuse_error(document)
-        self._model = text_in(document, "model") or self._model
+        self._pieces.model = text_in(document, "model") or self._pieces.model
         if object_in(document, "usage"):
             self._usage = _usage(document)
-        text = "".join([self._choice(choice) for choice in objects_in(document, "choices")])
-        self._texts.append(text)
-        self._text_bytes += len(text)
-        return text
+        return "".join([self._choice(choice) for choice in objects_in(document, "choices")])
 
     def completion(self) -> Completion:
         """Return the whole answer."""
         if not self._has_choices:
             raise UnintelligibleError("no choices")
-        return Completion(
-            text="".join(self._texts),
-            model=self._model,
-            usage=self._usage,
-            tool_calls=self._calls.calls(),
-            finish_reason=self._reason,
-        )
+        return self._pieces.completion(self._usage)
 
     def _choice(self, choice: JsonObject) -> str:
         if count_in(choice, "index"):
             return ""  # only one answer was asked for
         self._has_choices = True
-        self._reason = _REASONS.get(text_in(choice, "finish_reason"), self._reason)
+        self._pieces.reason = _REASONS.get(text_in(choice, "finish_reason"), self._pieces.reason)
         delta = object_in(choice, "delta")
         for call in objects_in(delta, "tool_calls"):
             function = object_in(call, "function")
-            self._calls.add(
+            self._pieces.add_call(
                 count_in(call, "index"),
                 call_id=text_in(call, "id"),
                 name=text_in(function, "name"),
                 arguments=text_in(function, "arguments"),
             )
-        return _content(delta)
+        text = _content(delta)
+        self._pieces.add_text(text)
+        return text
 
 
 def _content(message: JsonObject) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.adapters.inference.anthropic import AnthropicDialect
 from holdfast.adapters.inference.http.dialect import PushedBackError, UnintelligibleError
-from holdfast.adapters.inference.http.server_sent_events import EventReader, ServerSentEvent
+from holdfast.adapters.inference.http.server_sent_events import EventReader
 from holdfast.ports.inference import (
     Completion,
     FinishReason,
@@ -37,7 +37,7 @@ def asked(parameters: Parameters = Parameters(), *messages: Message) -> dict[str
 
 def heard(*documents: dict[str, Any]) -> tuple[list[str], Completion]:
     listening = DIALECT.listen(QUESTION)
-    texts = [listening.take(ServerSentEvent(type="x", data=json.dumps(document))) for document in documents]
+    texts = [listening.take(json.dumps(document)) for document in documents]
     return texts, listening.completion()
 
 
@@ -293,7 +293,7 @@ def test_listen_adds_up_no_count_twice() -> None:
 def test_listen_hears_nothing_behind_the_end() -> None:
     listening = DIALECT.listen(QUESTION)
     for document in (started(), {"type": "message_stop"}, {"type": "error"}):
-        listening.take(ServerSentEvent(type="x", data=json.dumps(document)))
+        listening.take(json.dumps(document))
 
     assert listening.completion().text == ""
 
@@ -307,7 +307,7 @@ def test_listen_counts_what_it_holds() -> None:
     listening = DIALECT.listen(QUESTION)
     sizes = []
     for document in (delta(0, type="text_delta", text="x" * 100), delta(1, type="input_json_delta", partial_json="{}")):
-        listening.take(ServerSentEvent(type="x", data=json.dumps(document)))
+        listening.take(json.dumps(document))
         sizes.append(listening.size_bytes)
 
     assert sizes[0] == 100

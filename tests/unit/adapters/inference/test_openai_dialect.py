@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from holdfast.adapters.inference.http.dialect import UnintelligibleError
-from holdfast.adapters.inference.http.server_sent_events import ServerSentEvent
 from holdfast.adapters.inference.openai import OpenAIDialect
 from holdfast.ports.inference import (
     Completion,
@@ -38,8 +37,8 @@ def asked(parameters: Parameters = Parameters(), *messages: Message, **dialect: 
 
 def heard(*documents: dict[str, Any]) -> tuple[list[str], Completion]:
     listening = OpenAIDialect().listen(QUESTION)
-    texts = [listening.take(ServerSentEvent(type="message", data=json.dumps(document))) for document in documents]
-    listening.take(ServerSentEvent(type="message", data="[DONE]"))
+    texts = [listening.take(json.dumps(document)) for document in documents]
+    listening.take("[DONE]")
     assert listening.is_complete
     return texts, listening.completion()
 
@@ -193,7 +192,7 @@ def test_read_names_the_model_that_was_asked_where_the_answer_names_none(
 ) -> None:
     assert dialect.read({"choices": [{"message": {"content": "yes"}}]}, prompt).model == model
     listening = dialect.listen(prompt)
-    listening.take(ServerSentEvent(type="message", data='{"choices": [{"delta": {}}]}'))
+    listening.take('{"choices": [{"delta": {}}]}')
     assert listening.completion().model == model
 
 
@@ -265,7 +264,7 @@ def test_listen_hears_one_answer_only() -> None:
 def test_listen_hears_nothing_behind_the_end() -> None:
     listening = OpenAIDialect().listen(QUESTION)
     for data in (json.dumps(openai_piece("yes")), " [DONE] ", "garbage", json.dumps(openai_piece("more"))):
-        listening.take(ServerSentEvent(type="message", data=data))
+        listening.take(data)
 
     assert listening.completion().text == "yes"
 
@@ -273,7 +272,7 @@ def test_listen_hears_nothing_behind_the_end() -> None:
 def test_listen_without_the_end_is_not_complete() -> None:
     listening = OpenAIDialect().listen(QUESTION)
     for document in (openai_piece("yes"), openai_piece(reason="stop")):
-        listening.take(ServerSentEvent(type="message", data=json.dumps(document)))
+        listening.take(json.dumps(document))
 
     assert not listening.is_complete
 
@@ -288,7 +287,7 @@ def test_listen_what_is_no_piece_is_unintelligible_and_repeats_nothing(data: str
     listening = OpenAIDialect().listen(QUESTION)
 
     with pytest.raises(UnintelligibleError) as caught:
-        listening.take(ServerSentEvent(type="message", data=data))
+        listening.take(data)
 
     assert "secret" not in str(caught.value)
 
@@ -298,7 +297,7 @@ def test_listen_counts_what_it_holds() -> None:
     sizes = [listening.size_bytes]
     call = {"index": 0, "function": {"name": "n", "arguments": "a" * 50}}
     for document in (openai_piece("x" * 100), openai_piece(tool_calls=[call]), openai_piece(tool_calls=[call])):
-        listening.take(ServerSentEvent(type="message", data=json.dumps(document)))
+        listening.take(json.dumps(document))
         sizes.append(listening.size_bytes)
 
     grown = [after - before for before, after in itertools.pairwise(sizes)]
