@@ -21,9 +21,10 @@ from holdfast.adapters.gateway.chat_body import ChatBody, ChosenModel
 from holdfast.adapters.gateway.client_presence import while_connected
 from holdfast.adapters.gateway.event_stream import StreamedAnswer
 from holdfast.adapters.gateway.json_text import json_response
-from holdfast.adapters.gateway.refusals import bad_request
+from holdfast.adapters.gateway.refusals import bad_request, refusal_of
 from holdfast.adapters.gateway.request_headers import RequestHeaders
-from holdfast.ports.service import Reply, Request, Service
+from holdfast.ports.errors import HoldfastError
+from holdfast.ports.service import Request, Service
 
 __all__ = ["Chat"]
 
@@ -42,12 +43,11 @@ class Chat:
         self._name, self._numbers = secrets.token_hex(8), itertools.count(1)
 
     async def answer(self, http: HttpRequest, tenant: str) -> Response:
-        """Return the answer to the conversation in `http`, whole or to be streamed.
+        """Return the answer to the conversation in `http`, whole or to be streamed, or what the service said instead.
 
         Raises:
             RefusedRequestError: a header or the body is wrong.
             ClientGoneError: the client left.
-            HoldfastError: as `Service.submit`; a stream tells of it when it is sent.
         """
         headers = RequestHeaders.of(http.headers)
         body = parse_body(ChatBody, await read_json(http, self._bounds))
@@ -58,24 +58,20 @@ class Chat:
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamedAnswer(self._service, request, answer, request_id=request_id, with_usage=with_usage)
-        reply = await self._submit(http, request)
-        told = {**outcome_headers(reply), "x-request-id": request_id}
-        return json_response(answer.whole(reply), headers=told)
+        try:
+            reply = await while_connected(http.scope, http.receive, lambda: self._service.submit(request))
+        except HoldfastError as error:
+            response = refusal_of(error).response()
+        else:
+            if reply is None:
+                raise ClientGoneError
+            response = json_response(answer.whole(reply), headers=outcome_headers(reply))
+        response.headers["x-request-id"] = request_id
+        return response
 
     def _new_id(self) -> str:
         # Like no other of any process; asking the system for chance each time takes as long as reading a body.
         return f"chatcmpl-{self._name}{next(self._numbers):08x}"
-
-    async def _submit(self, http: HttpRequest, request: Request) -> Reply:
-        replies: list[Reply] = []
-
-        async def ask() -> None:
-            replies.append(await self._service.submit(request))
-
-        await while_connected(http.scope, http.receive, ask)
-        if not replies:
-            raise ClientGoneError
-        return replies[0]
 
 
 def _request(body: ChatBody, headers: RequestHeaders, tenant: str, *, request_id: str) -> Request:

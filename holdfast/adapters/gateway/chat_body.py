@@ -18,7 +18,7 @@ from holdfast.adapters.gateway.chat_messages import ChatMessage, NamedTool, Tool
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.ports.inference import Parameters, ResponseFormat, ToolChoice
 
-__all__ = ["ChatBody", "ChosenModel"]
+__all__ = ["ANY_MODEL", "ChatBody", "ChosenModel"]
 
 ANY_MODEL: Final = "holdfast"
 """The model that leaves the choice to the service; with a persona behind a colon, to that persona."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
 __all__ = ["PRESENCE", "AsgiApplication", "ClientPresence", "Message", "Receive", "Scope", "Send", "while_connected"]
+
+T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
 """What ASGI tells of a connection."""
@@ -74,8 +76,8 @@ class ClientPresence:
                 self._scopes.discard(scope)
 
 
-async def while_connected(scope: Scope, receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work`, unless the client leaves first: then it is cancelled, and nothing is raised.
+async def while_connected(scope: Scope, receive: Receive, work: Callable[[], Awaitable[T]]) -> T | None:
+    """Return what `work` does, or None if the client leaves first: then it is cancelled, and nothing is raised.
 
     Args:
         scope: of the request.
@@ -84,13 +86,14 @@ async def while_connected(scope: Scope, receive: Receive, work: Callable[[], Awa
     """
     presence: ClientPresence | None = scope.get("state", {}).get(PRESENCE)
     if presence is None:
-        await _while_watched(receive, work)
-        return
+        return await _while_watched(receive, work)
     with presence.required():
-        await work()
+        return await work()
+    return None
 
 
-async def _while_watched(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
+async def _while_watched(receive: Receive, work: Callable[[], Awaitable[T]]) -> T | None:
+    result: T | None = None
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
 
@@ -101,12 +104,13 @@ async def _while_watched(receive: Receive, work: Callable[[], Awaitable[None]]) 
 
         tasks.start_soon(watch)
         try:
-            await work()
+            result = await work()
         except Exception as error:  # noqa: BLE001 - re-raised below, out of the group
             failure = error
         tasks.cancel_scope.cancel()
     try:
         if failure is not None:
             raise failure
+        return result
     finally:
         failure = None  # or this frame and the error's traceback would keep each other alive

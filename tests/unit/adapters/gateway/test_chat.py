@@ -683,6 +683,16 @@ async def test_chat_backend_that_pushes_back_is_503_with_what_it_asked_for() -> 
     assert answer.headers["retry-after"] == "8"
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_chat_that_fails_has_its_name_in_the_answer(stream: bool) -> None:
+    async with opened_gateway({"a": Answering(failing=unavailable)}, ONCE_EACH) as gateway:
+        named = await gateway.client.post(CHAT, question(stream=stream), **{"x-request-id": "r-7"})
+        unnamed = await gateway.client.post(CHAT, question(stream=stream))
+
+    assert (named.status, named.headers["x-request-id"]) == (502, "r-7")
+    assert unnamed.headers["x-request-id"].startswith("chatcmpl-")
+
+
 async def test_chat_failing_backend_is_502_without_retry_after() -> None:
     async with opened_gateway({"a": Answering(failing=unavailable)}, ONCE_EACH) as gateway:
         answer = await gateway.client.post(CHAT, question())

@@ -39,15 +39,11 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 async def test_work_whose_client_stays_is_done(client: Client) -> None:
-    done: list[str] = []
-
-    async def work() -> None:
+    async def work() -> str:
         await anyio.sleep(1.0)
-        done.append("all of it")
+        return "all of it"
 
-    await while_connected(client.scope, client.receive, work)
-
-    assert done == ["all of it"]
+    assert await while_connected(client.scope, client.receive, work) == "all of it"
 
 
 async def test_work_whose_client_leaves_is_cancelled_at_once_and_nothing_raised(client: Client) -> None:
@@ -71,12 +67,12 @@ async def test_work_whose_client_has_left_already_goes_no_further_than_its_first
     client.leave()
     reached: list[str] = []
 
-    async def work() -> None:
+    async def work() -> str:
         await anyio.sleep(1.0)
         reached.append("the end")
+        return "done"
 
-    await while_connected(client.scope, client.receive, work)
-
+    assert await while_connected(client.scope, client.receive, work) is None
     assert reached == []
 
 
