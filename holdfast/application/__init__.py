@@ -34,6 +34,7 @@ from holdfast.application.settings import (
     TenantSettings,
 )
 from holdfast.application.settings_sources import LoadedSettings, load_settings
+from holdfast.application.shared_stores import SharedStores, memory_stores
 from holdfast.application.wiring import make_container, open_container, open_orchestrator
 
 __all__ = [
@@ -69,10 +70,12 @@ __all__ = [
     "ScriptedSettings",
     "SessionSettings",
     "Settings",
+    "SharedStores",
     "TenantSettings",
     "ValidatorSettings",
     "load_settings",
     "make_container",
+    "memory_stores",
     "open_authenticated_container",
     "open_authenticated_service",
     "open_container",

@@ -41,7 +41,7 @@ from holdfast.ports.shared_store import SharedStore
 if TYPE_CHECKING:
     from holdfast.adapters.redis import RedisAddress, RedisStore
 
-__all__ = ["SharedStores", "open_shared_stores"]
+__all__ = ["SharedStores", "memory_stores", "open_shared_stores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,27 @@ class SharedStores:
     rates: RateStore | None = None
     budgets: BudgetStore | None = None
     sessions: SessionStore | None = None
+
+
+def memory_stores(clock: Clock) -> SharedStores:
+    """Return stores of every kind that services of this process share, as processes share those of a Redis; for tests.
+
+    Put them into the container of each (see `holdfast.application.container.Container.shared_stores`).
+
+    Args:
+        clock: the time of all of them.
+    """
+    from holdfast.adapters.memory.shared_store import MemoryStore  # noqa: PLC0415 - loaded when it is chosen
+
+    store = MemoryStore(clock=clock)
+    return SharedStores(
+        store=store,
+        breakers=store.breakers,
+        answers=store.answers,
+        rates=store.rates,
+        budgets=store.budgets,
+        sessions=store.sessions,
+    )
 
 
 @asynccontextmanager

@@ -11,10 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from dependency_injector import providers
 
+from holdfast import Container, Message, Request, Role, Settings, open_container
+from holdfast.adapters import memory
+from holdfast.application import Registry, memory_stores
+from holdfast.testing import VirtualClock
 from tests.repository import ROOT, committed_files
 
 DOCUMENTS = sorted(
@@ -81,3 +87,34 @@ def test_readme_shows_commands_and_python() -> None:
 
     assert "python" in executed
     assert executed & {"console", "sh"}
+
+
+SWAPS = re.findall(r"^\|.*`(container\.\w+\.override\(.*\))` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("line", SWAPS)
+async def test_line_that_swaps_an_adapter_opens_a_service_with_it(line: str) -> None:
+    container, clock = Container(settings=providers.Object(Settings())), VirtualClock()
+    if "clock.override" not in line:
+        container.clock.override(providers.Object(clock))
+    names = {name: getattr(memory, name) for name in memory.__all__} | {
+        "Registry": Registry,
+        "clock": clock,
+        "container": container,
+        "memory_stores": memory_stores,
+        "nullcontext": nullcontext,
+        "providers": providers,
+        "shelf": memory.MemoryRetriever([]),
+    }
+
+    exec(line, names)  # noqa: S102 - a line of ours
+    async with open_container(container) as service:
+        reply = await service.submit(Request(messages=(Message(role=Role.USER, content="anybody there?"),)))
+
+    assert getattr(container, line.split(".")[1]).overridden
+    assert reply.backend == "extractive"
+
+
+def test_lines_that_swap_adapters_are_there() -> None:
+    assert len(SWAPS) == 6

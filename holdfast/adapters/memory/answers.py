@@ -66,6 +66,10 @@ class MemoryAnswers:
         await checkpoint()
         self._keep(key, released(self._records.get(key), claimant=claimant, now_us=self._now_us()))
 
+    def lose(self) -> None:
+        """Forget everything, as a server does that is restarted empty."""
+        self._records.clear()
+
     def __len__(self) -> int:
         """Return how many keys something is known of."""
         return len(self._records)

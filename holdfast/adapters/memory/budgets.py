@@ -30,6 +30,10 @@ class MemoryBudgets:
         """Note what a process tells, and return what it may do; see `BudgetStore.exchange`."""
         return tuple(self._exchange(member, report, lease_s) for report in reports)
 
+    def lose(self) -> None:
+        """Forget everything, as a server does that is restarted empty."""
+        self._entries.clear()
+
     def _exchange(self, member: str, report: BudgetReport, lease_s: float) -> BudgetPart:
         now_s = self._clock.monotonic_s()
         others = {

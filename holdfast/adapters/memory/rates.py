@@ -54,6 +54,11 @@ class MemoryRates:
         grants = tuple(self._settle(member, claim, now_s, lease_s) for claim in claims)
         return RateTerms(share=granted, processes=len(self._members), grants=grants)
 
+    def lose(self) -> None:
+        """Forget everything, as a server does that is restarted empty."""
+        self._members.clear()
+        self._levels.clear()
+
     def _settle(self, member: str, claim: RateClaim, now_s: float, lease_s: float) -> RateGrant:
         rule, level = claim.rule, self._levels.setdefault(claim.name, _Level(now_s))
         used = rule.after(level.used, now_s - level.at_s)

@@ -116,6 +116,12 @@ class MemorySessions:
         self._forget(self._find(tenant, session_id, bounds))
         self._deleted += 1
 
+    def lose(self) -> None:
+        """Forget everything, as a server does that is restarted empty; it counts as deleted."""
+        self._deleted += len(self._kept)
+        self._size_bytes = 0
+        self._kept.clear()
+
     def totals(self) -> SessionTotals:
         """Return what is kept and what became of the rest."""
         return SessionTotals(
