@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import anyio
 
+from holdfast.adapters.cli.garbage_collection import spare_what_stays
 from holdfast.adapters.cli.stop_signals import stop_signal
 from holdfast.adapters.cli.streams import write_notice
 from holdfast.ports.application import Application
@@ -30,12 +31,13 @@ def run_gateway(application: Application, serve: GatewayServer) -> None:
             stop_signal(_show_stopping) as stop,
             application.open_service(notify=write_notice, registers=True) as service,
         ):
-            await serve(service, options, stop=stop, on_listening=_show_listening)
+            await serve(service, options, stop=stop, on_listening=_begin)
 
     anyio.run(run)
 
 
-def _show_listening(address: str) -> None:
+def _begin(address: str) -> None:
+    spare_what_stays()
     write_notice(f"listening on {address}")
 
 

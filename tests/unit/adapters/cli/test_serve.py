@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
@@ -46,6 +48,16 @@ def command_line(application: FakeApplication, server: FakeServer) -> typer.Type
     return app
 
 
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[tuple[int, int, int]]:
+    """Give the thresholds of the garbage collector, and put it back in order: `serve` has a process of its own."""
+    thresholds = gc.get_threshold()
+    yield thresholds
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    gc.enable()
+
+
 @pytest.fixture
 def service() -> FakeService:
     return FakeService(answer=REPLY)
@@ -71,6 +83,30 @@ def test_serve_tells_what_could_not_be_asked(service: FakeService) -> None:
     outcome = CliRunner().invoke(command_line(application, FakeServer()), ["serve"])
 
     assert outcome.stderr.startswith("holdfast: redis cannot be asked\nholdfast: listening on ")
+
+
+def test_serve_spares_what_is_wired_the_search_for_garbage_and_searches_the_rest_less_often(
+    service: FakeService, collector: tuple[int, int, int]
+) -> None:
+    spared_before = gc.get_freeze_count()
+
+    CliRunner().invoke(command_line(FakeApplication(service=service), FakeServer()), ["serve"])
+
+    assert gc.get_freeze_count() > spared_before + 1000
+    assert gc.get_threshold() == (10_000, *collector[1:])
+
+
+def test_serve_spares_no_garbage_that_is_there_when_it_begins(service: FakeService) -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()  # so that nothing else takes it away
+    ring = weakref.ref(Ring())
+
+    CliRunner().invoke(command_line(FakeApplication(service=service), FakeServer()), ["serve"])
+
+    assert ring() is None
 
 
 def test_serve_host_and_port_win_over_settings(service: FakeService) -> None:
