@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
+import anyio
 import pytest
 from fastapi import FastAPI
 
@@ -14,7 +16,7 @@ from holdfast.adapters.gateway import ApiKeyGate, build_gateway, holdfast_router
 from holdfast.ports.gateway import ApiKey, GatewayOptions
 from tests.fakes.asgi import AsgiClient, Exchange, events_of
 from tests.fakes.gateway import CHAT, SESSIONS, question
-from tests.fakes.service import Answering, opened
+from tests.fakes.service import Answering, assert_nothing_is_held, opened
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +150,53 @@ async def test_gateway_conversation_is_answered_as_by_the_route_of_fastapi(
 
     assert told.status == status
     assert _apart_from_names(told) == _apart_from_names(expected)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("POST", SESSIONS), ("GET", "/healthz")])
+async def test_gateway_request_whose_end_can_be_read_in_two_ways_is_refused_on_every_path(
+    method: str, path: str
+) -> None:
+    both_lengths = {"content-type": "application/json", "content-length": "2", "transfer-encoding": "chunked"}
+    async with both() as (gateway, _):
+        answer = await gateway.ask(method, path, [b"{}"], headers=both_lengths)
+
+    assert answer.status == 400
+    assert answer.headers["connection"] == "close"
+    assert answer.document["error"]["code"] == "framing"
+
+
+async def test_gateway_bug_behind_another_route_tells_the_client_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> NoReturn:
+        raise ZeroDivisionError("secret detail")
+
+    exchange = Exchange()
+    async with opened({"a": Answering()}) as service:
+        client = AsgiClient(build_gateway(service))
+        monkeypatch.setattr(service, "health", fail)
+        with pytest.raises(ZeroDivisionError):
+            await client.ask("GET", "/readyz", exchange=exchange)
+
+    assert (exchange.status, exchange.document["error"]["code"]) == (500, "internal")
+    assert "secret" not in exchange.text
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_gateway_answer_that_cannot_be_sent_on_is_followed_by_no_other(stream: bool) -> None:
+    exchange, body = Exchange(), json.dumps(question(stream=stream)).encode()
+
+    async def fail(_: bytes) -> None:
+        raise ZeroDivisionError("of the server's")
+
+    async with opened({"a": Answering()}) as service:
+        client = AsgiClient(build_gateway(service))
+        headers = {"content-type": "application/json"}
+        with pytest.raises(ZeroDivisionError):
+            await client.ask("POST", CHAT, [body], headers=headers, exchange=exchange, on_event=fail)
+        await anyio.sleep(0.01)
+        assert_nothing_is_held(service.health())
+
+    assert exchange.status == 200
+    assert b"internal" not in exchange.body
 
 
 async def test_gateway_lets_a_lifespan_through() -> None:

@@ -13,13 +13,14 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """One that can leave; `told_by_server` says how that is heard of."""
+    """One that sends the end of its body, and can leave; `told_by_server` says how that is heard of."""
 
     def __init__(self, *, told_by_server: bool) -> None:
         self.listens = 0
         self.presence = ClientPresence(self._listen)
         self.scope: dict[str, Any] = {"state": {PRESENCE: self.presence}} if told_by_server else {}
         self._left = anyio.Event()
+        self._has_sent = False
 
     def _listen(self) -> None:
         self.listens += 1
@@ -29,6 +30,9 @@ class Client:
         self._left.set()
 
     async def receive(self) -> dict[str, Any]:
+        if not self._has_sent:
+            self._has_sent = True
+            return {"type": "http.request", "body": b"", "more_body": False}
         await self._left.wait()
         return {"type": "http.disconnect"}
 
