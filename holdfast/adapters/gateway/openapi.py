@@ -1,9 +1,9 @@
-"""What OpenAPI tells of a body that is read by hand.
+"""What OpenAPI tells of a request that is read by hand.
 
-Responsibility: the schema of a body, whole and in one place, so that a router brings it along into any application.
+Responsibility: its body, whole and in one place, so that a router brings it along into any application; its headers.
 Guarantees: no reference is left in it.
 Not responsible for: the other parts of the document: FastAPI writes them.
-Source: OpenAPI 3.1, "Request Body Object".
+Source: OpenAPI 3.1, "Request Body Object" and "Parameter Object".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-__all__ = ["body_schema"]
+__all__ = ["body_schema", "header_schema"]
 
 _PREFIX: Final = "#/$defs/"
 _MAPPING: Final = "discriminator"  # names definitions, and adds nothing to what each alternative says
@@ -25,6 +25,16 @@ def body_schema(kind: type[BaseModel]) -> dict[str, Any]:
     definitions: Mapping[str, Any] = schema.pop("$defs", {})
     whole = _without_references(schema, definitions)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
+
+
+def header_schema(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the part of an operation that says which headers it heeds, by what each says."""
+    return {
+        "parameters": [
+            {"name": name, "in": "header", "description": says, "schema": {"type": "string"}}
+            for name, says in headers.items()
+        ]
+    }
 
 
 def _without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any part of a document

@@ -4,15 +4,6 @@ Responsibility: the part of a request that OpenAI's bodies have no room for.
 Guarantees: a header that is not understood is refused by its name; texts are bounded by the door of the service, which
     counts them.
 Not responsible for: who the client is: see `holdfast.adapters.gateway.api_keys`.
-
-    x-holdfast-priority: critical, high, normal, low or bulk
-    x-holdfast-timeout-s: seconds until the deadline
-    x-holdfast-session: name of the conversation that the messages go on with
-    x-holdfast-persona: who answers
-    idempotency-key: handed to the backend with every attempt
-    x-request-id: repeated in the reply
-    cache-control: no-cache asks a backend anew, and shares the answer with nobody
-    traceparent, tracestate: where the client stands in a trace
 """
 
 from __future__ import annotations
@@ -26,7 +17,20 @@ from holdfast.adapters.gateway.refusals import bad_request
 from holdfast.ports.service import Priority
 from holdfast.ports.trace import TraceContext
 
-__all__ = ["RequestHeaders"]
+__all__ = ["HEADERS", "RequestHeaders"]
+
+HEADERS: Final = {
+    "x-holdfast-priority": "critical, high, normal, low or bulk; normal if it is left out",
+    "x-holdfast-timeout-s": "seconds until the deadline",
+    "x-holdfast-session": "id of the conversation that the messages go on with",
+    "x-holdfast-persona": "who answers",
+    "idempotency-key": "handed to the backend with every attempt",
+    "x-request-id": "what the request is called; repeated in the reply",
+    "cache-control": "no-cache asks a backend anew, and shares the answer with nobody",
+    "traceparent": "where the client stands in a trace",
+    "tracestate": "what else is known there",
+}
+"""What each header says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

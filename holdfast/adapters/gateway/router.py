@@ -24,8 +24,9 @@ from holdfast.adapters.gateway.chat_body import ANY_MODEL, ChatBody
 from holdfast.adapters.gateway.history import History
 from holdfast.adapters.gateway.json_text import json_response
 from holdfast.adapters.gateway.metrics import Metrics
-from holdfast.adapters.gateway.openapi import body_schema
+from holdfast.adapters.gateway.openapi import body_schema, header_schema
 from holdfast.adapters.gateway.refusals import http_error_response, refusal_of
+from holdfast.adapters.gateway.request_headers import HEADERS
 from holdfast.adapters.gateway.sessions import Conversations, SessionBody
 from holdfast.adapters.gateway.status_page import StatusPage
 from holdfast.ports.errors import HoldfastError
@@ -117,7 +118,9 @@ def holdfast_router(
 
 
 def _add_api(router: APIRouter, chat: Chat, tenant: Callable[..., Any]) -> None:
-    @router.post(CHAT_PATH, openapi_extra=body_schema(ChatBody), summary="Answer a conversation")
+    @router.post(
+        CHAT_PATH, openapi_extra=body_schema(ChatBody) | header_schema(HEADERS), summary="Answer a conversation"
+    )
     async def complete(http: HttpRequest, tenant: Annotated[str, Depends(tenant)]) -> Response:
         """Answer a conversation, whole or, with `stream`, while the answer comes."""
         return await chat.answer(http, tenant)

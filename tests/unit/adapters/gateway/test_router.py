@@ -10,6 +10,7 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 
 from holdfast.adapters.gateway import build_gateway, holdfast_router
+from holdfast.adapters.gateway.request_headers import RequestHeaders
 from holdfast.ports.gateway import GatewayOptions
 from tests.fakes.asgi import AsgiClient
 from tests.fakes.gateway import CHAT, SESSIONS, opened_gateway, question
@@ -142,6 +143,24 @@ async def test_openapi_describes_the_whole_body_without_references_that_lead_now
     assert {"messages", "model", "stream", "tools", "n"} <= set(body["properties"])
     assert body["additionalProperties"] is False
     assert _references(body) == []
+
+
+async def test_openapi_tells_of_every_header_that_is_heeded() -> None:
+    asked: list[str] = []
+
+    class Heard(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as that of a dict
+            asked.append(key)
+            return super().get(key, default)
+
+    RequestHeaders.of(Heard(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    async with opened_gateway({"a": Answering()}) as gateway:
+        document = (await gateway.client.get("/openapi.json")).document
+
+    told = {parameter["name"]: parameter for parameter in document["paths"][CHAT]["post"]["parameters"]}
+    assert set(told) == set(asked)
+    assert {parameter["in"] for parameter in told.values()} == {"header"}
+    assert "no-cache" in told["cache-control"]["description"]
 
 
 async def test_openapi_tells_of_every_route_and_no_page_that_loads_from_elsewhere() -> None:
