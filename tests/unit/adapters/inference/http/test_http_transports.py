@@ -79,6 +79,17 @@ def saying(content: bytes, *, closes: bool = False) -> Handler:
     return handle
 
 
+def in_two_steps(gate: anyio.Event) -> Handler:
+    """Answer with "first", and with "second" once the gate is open."""
+
+    async def handle(_: Asked, stream: SocketStream) -> None:
+        await stream.send(chunked(b"first", ends=False))
+        await gate.wait()
+        await stream.send(b"6\r\nsecond\r\n0\r\n\r\n")
+
+    return handle
+
+
 async def test_post_sends_path_headers_and_body_and_gives_head_and_body_back(driver: Driver) -> None:
     answer = http(201, b"\x00\xffbody", X_Own="first")
     async with talking(driver, saying(answer)) as (server, transport):
@@ -303,13 +314,7 @@ async def test_first_of_several_headers_is_given(driver: Driver) -> None:
 
 async def test_parts_come_as_they_are_sent(driver: Driver) -> None:
     gate = anyio.Event()
-
-    async def in_two_steps(_: Asked, stream: SocketStream) -> None:
-        await stream.send(chunked(b"first", ends=False))
-        await gate.wait()
-        await stream.send(b"6\r\nsecond\r\n0\r\n\r\n")
-
-    async with talking(driver, in_two_steps) as (_, transport):
+    async with talking(driver, in_two_steps(gate)) as (_, transport):
         incoming = await post(transport)
         first = await incoming.read()
         gate.set()
@@ -319,13 +324,7 @@ async def test_parts_come_as_they_are_sent(driver: Driver) -> None:
 
 async def test_read_nowait_gives_what_has_come_or_nothing_and_the_rest_is_waited_for(driver: Driver) -> None:
     gate = anyio.Event()
-
-    async def in_two_steps(_: Asked, stream: SocketStream) -> None:
-        await stream.send(chunked(b"first", ends=False))
-        await gate.wait()
-        await stream.send(b"6\r\nsecond\r\n0\r\n\r\n")
-
-    async with talking(driver, in_two_steps) as (_, transport):
+    async with talking(driver, in_two_steps(gate)) as (_, transport):
         incoming = await post(transport)
         first = await read_next(incoming)
         nothing = incoming.read_nowait()
