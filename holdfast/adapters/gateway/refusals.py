@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Final
 
 from fastapi import HTTPException, Response
+from fastapi.exceptions import RequestValidationError
 
 from holdfast.adapters.gateway.json_text import JsonObject, json_response
 from holdfast.ports.errors import (
@@ -43,7 +44,7 @@ from holdfast.ports.errors import (
     StreamInterruptedError,
 )
 
-__all__ = ["INTERNAL", "Refusal", "bad_request", "http_error_response", "refusal_of"]
+__all__ = ["INTERNAL", "Refusal", "bad_request", "http_error_response", "refusal_of", "unread_response"]
 
 _INVALID: Final = "invalid_request_error"
 _API: Final = "api_error"
@@ -134,10 +135,24 @@ def bad_request(message: str, *, param: str | None = None, status: int = 400, co
 def http_error_response(error: HTTPException) -> Response:
     """Return the answer that an application around the gateway asked for, in the shape of the others."""
     kind = _INVALID if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else _API
-    refusal = Refusal(status=error.status_code, kind=kind, code="http_error", message=str(error.detail))
+    refusal = Refusal(
+        status=error.status_code,
+        kind=kind,
+        code="http_error",
+        message=str(error.detail),
+        retry_after_s=_RETRY_AFTER_S if error.status_code in _COME_BACK else None,
+    )
     response = refusal.response()
     response.headers.update(error.headers or {})
     return response
+
+
+def unread_response(error: RequestValidationError) -> Response:
+    """Return the answer where a dependency of an application around the gateway misses what it needs."""
+    problem = error.errors()[0]
+    param, words = str(problem["loc"][-1]), str(problem["msg"])
+    message = f"{param}: {words[:1].lower()}{words[1:]}"
+    return bad_request(message, param=param, status=422, code="invalid_field").response()
 
 
 def refusal_of(error: HoldfastError) -> Refusal:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Response
 from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from holdfast.adapters.gateway.api_keys import anyone
@@ -25,7 +26,7 @@ from holdfast.adapters.gateway.history import History
 from holdfast.adapters.gateway.json_text import json_response
 from holdfast.adapters.gateway.metrics import Metrics
 from holdfast.adapters.gateway.openapi import body_schema, header_schema
-from holdfast.adapters.gateway.refusals import http_error_response, refusal_of
+from holdfast.adapters.gateway.refusals import http_error_response, refusal_of, unread_response
 from holdfast.adapters.gateway.request_headers import HEADERS
 from holdfast.adapters.gateway.sessions import Conversations, SessionBody
 from holdfast.adapters.gateway.status_page import StatusPage
@@ -65,6 +66,8 @@ def telling_errors(
             return refusal_of(error).response()
         except HTTPException as error:  # raised by a dependency of the application
             return http_error_response(error)
+        except RequestValidationError as error:  # as above
+            return unread_response(error)
         except ClientGoneError:
             return Response(status_code=_CLIENT_CLOSED)
 

@@ -60,6 +60,38 @@ async def test_router_refusal_of_the_dependency_comes_in_the_shape_of_the_others
     assert backend.calls == 0
 
 
+async def by_required_header(x_team: Annotated[str, Header()]) -> str:
+    return x_team
+
+
+async def test_router_dependency_that_misses_what_it_needs_is_told_in_the_shape_of_the_others() -> None:
+    async with opened({"a": Answering()}) as service:
+        app = FastAPI()
+        app.include_router(holdfast_router(service, tenant=by_required_header))
+        answer = await AsgiClient(app).post(CHAT, question())
+
+    error = answer.document["error"]
+    assert answer.status == 422
+    assert (error["type"], error["param"]) == ("invalid_request_error", "x-team")
+    assert error["message"] == "x-team: field required"
+
+
+@pytest.mark.parametrize(("headers", "retry_after"), [(None, "1"), ({"Retry-After": "7"}, "7")])
+async def test_router_refusal_of_the_dependency_that_asks_to_come_back_says_when(
+    headers: dict[str, str] | None, retry_after: str
+) -> None:
+    async def busy() -> str:
+        raise HTTPException(503, "busy", headers=headers)
+
+    async with opened({"a": Answering()}) as service:
+        app = FastAPI()
+        app.include_router(holdfast_router(service, tenant=busy))
+        answer = await AsgiClient(app).post(CHAT, question())
+
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == retry_after
+
+
 async def test_router_dependencies_of_the_application_are_asked_too() -> None:
     seen: list[str] = []
 
