@@ -3,7 +3,7 @@
 Responsibility: `SharedStore` without a server, and everything that can be kept in one, for tests in which several
     services stand for several processes.
 Guarantees: those of the ports, as long as the process lives.
-Not responsible for: other processes.
+Not responsible for: other processes; forgetting: there is something of every limit, budget and breaker that had a name.
 """
 
 from __future__ import annotations
