@@ -11,18 +11,18 @@ Source: https://docs.anthropic.com/en/api/messages.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from holdfast.adapters.inference.anthropic.answer import AnthropicListening, read_message
 from holdfast.adapters.inference.http.dialect import Dialect
 from holdfast.adapters.inference.http.reading import JsonObject
+from holdfast.adapters.inference.text_prompt import instructions_of
 from holdfast.ports.inference import (
     Completion,
     Message,
     Parameters,
     Prompt,
-    ResponseFormat,
     Role,
     Tool,
     ToolCall,
@@ -33,8 +33,6 @@ __all__ = ["AnthropicDialect"]
 
 _VERSION: Final = "2023-06-01"
 _CHOICES: Final = {ToolChoice.AUTO: "auto", ToolChoice.NONE: "none", ToolChoice.REQUIRED: "any"}
-_AS_JSON: Final = "Answer with one JSON object and nothing else."
-_AS_SCHEMA: Final = f"{_AS_JSON} It follows this JSON schema: "
 
 
 class AnthropicDialect:
@@ -62,7 +60,7 @@ class AnthropicDialect:
         body: JsonObject = {
             "model": prompt.model or self._model,
             "max_tokens": self._max_tokens if parameters.max_tokens is None else parameters.max_tokens,
-            "system": "\n\n".join(_instructions(prompt)) or None,
+            "system": instructions_of(prompt) or None,
             "messages": [_message(message) for message in prompt.messages if message.role is not Role.SYSTEM],
             "temperature": parameters.temperature,
             "top_p": parameters.top_p,
@@ -80,16 +78,6 @@ class AnthropicDialect:
     def listen(self, prompt: Prompt) -> AnthropicListening:
         """Return what takes in an answer that streams."""
         return AnthropicListening(model=prompt.model or self._model)
-
-
-def _instructions(prompt: Prompt) -> Iterator[str]:
-    yield from (message.content for message in prompt.messages if message.role is Role.SYSTEM)
-    yield from _form(prompt.parameters)
-
-
-def _form(parameters: Parameters) -> Iterator[str]:
-    if parameters.response_format is ResponseFormat.JSON:
-        yield _AS_JSON if parameters.json_schema is None else _AS_SCHEMA + parameters.json_schema
 
 
 def _message(message: Message) -> JsonObject:

@@ -21,16 +21,15 @@ from typing import Final
 from anyio.to_thread import run_sync
 
 from holdfast.adapters.inference.claude_agent.environment import agent_environment
-from holdfast.adapters.inference.claude_agent.wording import instructions_of, json_of, question_of
+from holdfast.adapters.inference.claude_agent.wording import json_of, question_of
 from holdfast.adapters.inference.provider import SharedBackendProvider
-from holdfast.ports.errors import BackendProtocolError, BackendRequestError, BackendUnavailableError
+from holdfast.adapters.inference.text_prompt import instructions_of, refuse_calls_of_tools
+from holdfast.ports.errors import BackendProtocolError, BackendUnavailableError
 from holdfast.ports.inference import (
     Completion,
     InferenceBackend,
     Prompt,
     ResponseFormat,
-    Role,
-    ToolChoice,
 )
 from holdfast.ports.resource import ResourceProvider
 
@@ -90,11 +89,7 @@ class ClaudeAgentBackend:
 
         Cancellation: the agent is ended, by force after half a second, and with it whatever it began.
         """
-        parameters = prompt.parameters
-        if parameters.tool_choice is ToolChoice.REQUIRED or any(
-            message.role is Role.TOOL or message.tool_calls for message in prompt.messages
-        ):
-            raise BackendRequestError("calls no tools; ask another backend", backend=self._name)
+        refuse_calls_of_tools(prompt, backend=self._name)
         program = await self._find()
         try:
             await run_sync(import_module, _EXCHANGE)
@@ -110,7 +105,7 @@ class ClaudeAgentBackend:
             environment=agent_environment(os.environ, passed=self._options.pass_environment, trace=prompt.trace),
             backend=self._name,
         )
-        if parameters.response_format is not ResponseFormat.JSON:
+        if prompt.parameters.response_format is not ResponseFormat.JSON:
             return completion
         text = json_of(completion.text)
         if text is None:

@@ -1,8 +1,9 @@
 """A prompt in the words that the agent takes, and JSON out of the words that it gives.
 
-Responsibility: the one text that is asked, the instructions beside it, and the JSON within an answer.
+Responsibility: the one text that is asked, and the JSON within an answer.
 Guarantees: no message can pass itself off as another one, whatever it says.
-Not responsible for: who carries them: see `holdfast.adapters.inference.claude_agent.exchange`.
+Not responsible for: the instructions beside it: see `holdfast.adapters.inference.text_prompt`; who carries them: see
+    `holdfast.adapters.inference.claude_agent.exchange`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,13 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from holdfast.ports.inference import Prompt, ResponseFormat, Role
+from holdfast.ports.inference import Prompt, Role
 from holdfast.ports.output import read_json_answer
 
-__all__ = ["instructions_of", "json_of", "question_of"]
+__all__ = ["json_of", "question_of"]
 
 _FENCE: Final = "```"
 _TAG: Final = re.compile(r"\A[ \t]*\w*\s*")
-_JSON_ONLY: Final = "Answer with one JSON object and nothing else."
-
-
-def instructions_of(prompt: Prompt) -> str:
-    """Return all that system messages say, and that the answer shall be JSON where it shall."""
-    told = [message.content for message in prompt.messages if message.role is Role.SYSTEM]
-    if prompt.parameters.response_format is ResponseFormat.JSON:
-        schema = prompt.parameters.json_schema
-        told.append(_JSON_ONLY if schema is None else f"{_JSON_ONLY} It has to match this JSON schema:\n{schema}")
-    return "\n\n".join(told)
 
 
 def question_of(prompt: Prompt) -> str:

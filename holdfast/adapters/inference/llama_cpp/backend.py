@@ -22,6 +22,7 @@ from anyio.from_thread import check_cancelled
 from anyio.to_thread import run_sync
 
 from holdfast.adapters.inference.llama_cpp.driver import Llama
+from holdfast.adapters.inference.text_prompt import refuse_calls_of_tools, system_text
 from holdfast.ports.errors import BackendError, BackendRequestError, BackendUnavailableError
 from holdfast.ports.inference import (
     Completion,
@@ -33,7 +34,6 @@ from holdfast.ports.inference import (
     ResponseFormat,
     Role,
     StreamingBackend,
-    ToolChoice,
     Usage,
 )
 
@@ -141,13 +141,9 @@ class LlamaCppBackend:
             raise BackendUnavailableError(f"failed with {type(error).__name__}", backend=self._name) from error
 
     def _asked(self, prompt: Prompt) -> dict[str, Any]:
-        parameters = prompt.parameters
-        if parameters.tool_choice is ToolChoice.REQUIRED or any(
-            message.role is Role.TOOL or message.tool_calls for message in prompt.messages
-        ):
-            raise BackendRequestError("calls no tools; ask another backend", backend=self._name)
+        refuse_calls_of_tools(prompt, backend=self._name)
         try:
-            return {"messages": _told(prompt.messages)} | _sampling(parameters)
+            return {"messages": _told(prompt.messages)} | _sampling(prompt.parameters)
         except (ValueError, RecursionError) as error:
             raise BackendRequestError(
                 "cannot hold its answer to a schema that is no JSON", backend=self._name
@@ -229,7 +225,7 @@ async def _drop(_: str) -> None:
 
 def _told(messages: tuple[Message, ...]) -> list[dict[str, str]]:
     # As one, and in front: the chat templates of many models take the instructions in no other place.
-    instructions = "\n\n".join(message.content for message in messages if message.role is Role.SYSTEM)
+    instructions = system_text(messages)
     told = [{"role": message.role.value, "content": message.content} for message in messages]
     spoken = [turn for turn in told if turn["role"] != Role.SYSTEM]
     return [{"role": Role.SYSTEM.value, "content": instructions}, *spoken] if instructions else spoken
