@@ -12,7 +12,13 @@ from holdfast.application.container import Registry
 from holdfast.application.orchestrator import Orchestrator
 from holdfast.domain.registration import RegistrationConfig
 from holdfast.ports.errors import ClosedError
-from holdfast.ports.events import DeregistrationFailed, RegistryLost, ServiceClosed, ServiceDraining
+from holdfast.ports.events import (
+    DeregistrationFailed,
+    RegistrationForgotten,
+    RegistryLost,
+    ServiceClosed,
+    ServiceDraining,
+)
 from holdfast.ports.statistics import RegistrationStatistics, ServiceState
 from holdfast.testing import sweep_cancellation
 from tests.fakes.registry import FlakyRegistry, instance
@@ -56,6 +62,17 @@ async def test_registry_that_is_away_delays_neither_opening_nor_requests() -> No
         assert anyio.current_time() == began_s
         assert [event.role for event in told(service, RegistryLost)] == ["registration"]
         assert not registration_of(service).listed
+
+
+async def test_registry_that_forgets_this_process_is_told_it_again_and_says_so() -> None:
+    registry = FlakyRegistry()
+
+    async with registered(registry) as service:
+        registry.clear()
+        await anyio.sleep(RegistrationConfig().ttl_s)
+
+        assert await registry.listed() == ["asks-1"]
+        assert told(service, RegistrationForgotten) == [RegistrationForgotten(service="asks", instance="asks-1")]
 
 
 async def test_drain_ends_readiness_then_leaves_the_registry_then_closes_the_door() -> None:

@@ -24,7 +24,7 @@ from holdfast.ports.errors import (
     SessionStoreError,
     SessionTooLargeError,
 )
-from holdfast.ports.events import SessionConflicted, SessionCreated, SessionExpired, SessionTrimmed
+from holdfast.ports.events import SessionConflicted, SessionCreated, SessionEvicted, SessionExpired, SessionTrimmed
 from holdfast.ports.service import Disposition
 from holdfast.ports.session import LoadedSession, SavedSession, SessionBounds, SessionHead, SessionTurn
 from holdfast.testing import VirtualClock, sweep_cancellation
@@ -400,3 +400,15 @@ def test_load_settings_of_sessions_are_taken_and_refused_like_all_others(tmp_pat
         load_settings(tmp_path, {"sessions": {"max_total_bytes": 4999}})
     with pytest.raises(ConfigurationError, match=r"sessions\.idle: .*did you mean 'sessions\.idle_s'"):
         load_settings(tmp_path, {"sessions": {"idle": 1}})
+
+
+async def test_submit_with_a_session_that_made_room_for_another_finds_it_gone_and_told() -> None:
+    settings = Settings(sessions=SessionSettings(max_sessions=1))
+    async with opened({"a": Answering()}, settings) as orchestrator:
+        await orchestrator.sessions.create(tenant="default", session_id="s")
+        await orchestrator.sessions.create(tenant="default", session_id="other")
+
+        with pytest.raises(SessionNotFoundError):
+            await orchestrator.submit(ask())
+        assert [event.session_id for event in told(orchestrator, SessionEvicted)] == ["s"]
+        assert_nothing_is_held(orchestrator.health())

@@ -16,9 +16,15 @@ from holdfast.application.orchestrator import Orchestrator
 from holdfast.application.settings import Settings
 from holdfast.application.shared_stores import SharedStores
 from holdfast.domain.deduplicator import DeduplicationConfig
-from holdfast.ports.answer_store import AnswerStore
+from holdfast.ports.answer_store import AnswerClaim, AnswerStore, Busy, Told, Won
 from holdfast.ports.errors import BackendUnavailableError, ClosedError, DeadlineExceededError, StreamInterruptedError
-from holdfast.ports.events import ClaimTakenOver, RequestAnswered, SharedAnswerTaken
+from holdfast.ports.events import (
+    ClaimFenced,
+    ClaimTakenOver,
+    RequestAnswered,
+    SharedAnswerTaken,
+    SharedAnswerUnreadable,
+)
 from holdfast.ports.inference import InferenceBackend, Parameters
 from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.testing import VirtualClock
@@ -305,3 +311,38 @@ async def test_drain_of_the_service_that_calls_lets_another_take_over() -> None:
         await anyio.sleep(11.0)
 
         assert (backend.calls, len(replies)) == (2, 1)
+
+
+class Garbling(MemoryAnswers):
+    """Hands out what nobody can read."""
+
+    async def claim(self, claim: AnswerClaim) -> Told | Won | Busy:
+        found = await super().claim(claim)
+        return replace(found, outcome=b"garbled") if isinstance(found, Told) else found
+
+
+async def test_submit_that_finds_an_answer_which_cannot_be_read_calls_and_says_so() -> None:
+    backend = Answering()
+    async with services(2, backend, store=Garbling(clock=VirtualClock())) as (first, second):
+        await first.submit(ask())
+        reply = await second.submit(ask())
+
+        assert (reply.text, backend.calls) == ("42", 2)
+        assert len(told(second, SharedAnswerUnreadable)) == 1
+
+
+async def test_submit_whose_claim_is_lost_meanwhile_has_its_answer_all_the_same_and_says_so() -> None:
+    backend, store = Answering(delay_s=1.0), meeting()
+    async with services(1, backend, store=store) as (service,), anyio.create_task_group() as tasks:
+        replies = list[Reply]()
+
+        async def submit() -> None:
+            replies.append(await service.submit(ask()))
+
+        tasks.start_soon(submit)
+        await anyio.sleep(0.5)
+        store.lose()
+        await anyio.sleep(1.0)
+
+        assert [reply.text for reply in replies] == ["42"]
+        assert len(told(service, ClaimFenced)) == 1

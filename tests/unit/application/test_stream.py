@@ -27,7 +27,14 @@ from holdfast.ports.errors import (
     SlowReaderError,
     StreamInterruptedError,
 )
-from holdfast.ports.events import FellBack, RequestAnswered, RequestFailed, RetryScheduled, StreamCut
+from holdfast.ports.events import (
+    FellBack,
+    RequestAnswered,
+    RequestFailed,
+    RetryScheduled,
+    StreamCut,
+    StreamReaderDropped,
+)
 from holdfast.ports.inference import (
     Completion,
     Parameters,
@@ -38,7 +45,7 @@ from holdfast.ports.inference import (
 from holdfast.ports.service import Disposition, Reply, Request
 from holdfast.ports.statistics import BreakerState
 from holdfast.testing import VirtualClock
-from tests.fakes.service import ONCE, ask, assert_nothing_is_held, opened
+from tests.fakes.service import ONCE, ask, assert_nothing_is_held, opened, told
 
 pytestmark = pytest.mark.anyio
 
@@ -348,6 +355,7 @@ async def test_stream_reader_who_stops_is_told_and_gives_the_slot_back() -> None
         health = orchestrator.health()
 
     assert health.streams.stalled == 1
+    assert told(orchestrator, StreamReaderDropped) == [StreamReaderDropped(stalled_s=10.0)]
     assert (health.backends[0].breaker.ignored, health.backends[0].breaker.failed) == (1, 0)
     assert_nothing_is_held(health)
 
