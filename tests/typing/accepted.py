@@ -147,6 +147,12 @@ def a_buffer_holds_one_type() -> None:
     assert_type(buffer.drain(), list[str])
 
 
+async def a_service_keeps_conversations(service: Service) -> None:
+    session_id = await service.sessions.create(tenant="a", persona="critic")
+    assert_type(session_id, str)
+    assert_type((await service.sessions.open(session_id, tenant="a")).head.persona, str | None)
+
+
 async def a_reply_says_what_happened(service: Service) -> None:
     reply = await service.submit(Request(messages=(Message(role=Role.USER, content="why?"),)))
     assert_type(reply, Reply)
