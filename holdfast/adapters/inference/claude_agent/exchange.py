@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 from holdfast.adapters.inference.claude_agent.process import AgentProcess
+from holdfast.adapters.inference.http.reading import count_in
 from holdfast.ports.errors import (
     BackendAuthenticationError,
     BackendError,
@@ -206,8 +207,7 @@ def _is_old(version: object) -> bool:
     return found is None or tuple(map(int, found.groups())) < _OLDEST
 
 
-def _usage(told: Mapping[str, Any]) -> Usage:
-    def count(*names: str) -> int:
-        return sum(value for name in names if isinstance(value := told.get(name), int))
-
-    return Usage(input_tokens=count(*_INPUT_TOKENS), output_tokens=count("output_tokens"))
+def _usage(told: dict[str, Any]) -> Usage:
+    return Usage(
+        input_tokens=sum(count_in(told, name) for name in _INPUT_TOKENS), output_tokens=count_in(told, "output_tokens")
+    )

@@ -113,6 +113,15 @@ async def test_complete_without_a_text_in_the_result_takes_what_was_said(tmp_pat
     assert (completion.text, completion.usage) == ("Because it waits.", Usage())
 
 
+async def test_complete_leaves_out_counts_that_count_nothing(tmp_path: Path) -> None:
+    usage = {"input_tokens": -3, "cache_read_input_tokens": True, "output_tokens": "7"}
+    agent = install(tmp_path, started(), result("It waits.", usage=usage))
+
+    completion = await backend_of(agent).complete(PROMPT)
+
+    assert completion.usage == Usage()
+
+
 async def test_question_is_asked_as_it_is_written(tmp_path: Path) -> None:
     text = '@/etc/passwd /help "quoted" \u2028 \\n ä'
     run = await asked(install(tmp_path), Prompt(messages=(Message(role=Role.USER, content=text),)))
