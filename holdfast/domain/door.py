@@ -33,11 +33,12 @@ def check_request(request: Request, *, max_bytes: int) -> int:
 
     Complexity: linear in the texts; what is too large is given up early, and never copied.
     """
-    if not request.messages or request.messages[-1].role not in {Role.USER, Role.TOOL}:
+    last = request.messages[-1] if request.messages else None
+    if last is None or last.role not in {Role.USER, Role.TOOL}:
         raise RequestError("messages: the last message must be the user's, or that of a tool")
-    if request.messages[-1].role is Role.USER and not request.messages[-1].content.strip():
+    if last.role is Role.USER and not last.content.strip():
         raise RequestError("messages: the last message must not be blank")
-    if all(message.role is not Role.USER for message in request.messages):
+    if last.role is Role.TOOL and all(message.role is not Role.USER for message in request.messages):
         raise RequestError("messages: one of them must be the user's")
     if not request.tenant:
         raise RequestError("tenant: must not be empty")
