@@ -1,12 +1,11 @@
 """How long to leave alone what failed.
 
-Responsibility: the pause after each of several failures in a row.
+Responsibility: the pause after each of several failures in a row, and how chance spreads a pause of any kind.
 Guarantees: no pause is longer than the longest, and each is at least half of what it could be; one success forgets
     every failure.
 Not responsible for: sleeping; retries of calls, which have more to go by: see `holdfast.domain.retry_policy`.
-Source: equal jitter as in "Exponential Backoff And Jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, so that processes that lost the same peer
-    do not come back to it together.
+Source: "Exponential Backoff And Jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "equal_jitter"]
 
 _MOST_DOUBLINGS: Final = 32
 """From here on every pause is the longest one; more would overflow a float some day."""
@@ -51,8 +50,18 @@ class Backoff:
         """
         doublings = _MOST_DOUBLINGS if at_once else min(self._failures, _MOST_DOUBLINGS)
         self._failures += 1
-        return min(self._max_s, math.ldexp(self._first_s, doublings)) * (0.5 + 0.5 * self._random())
+        return equal_jitter(min(self._max_s, math.ldexp(self._first_s, doublings)), self._random())
 
     def succeed(self) -> None:
         """Forget every failure."""
         self._failures = 0
+
+
+def equal_jitter(longest_s: float, uniform: float) -> float:
+    """Return a pause from half of `longest_s` to all of it, so that those who lost the same peer come back apart.
+
+    Args:
+        longest_s: seconds.
+        uniform: chance, in [0, 1).
+    """
+    return longest_s * (0.5 + 0.5 * uniform)

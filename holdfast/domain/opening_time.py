@@ -3,9 +3,8 @@
 Responsibility: the length of the next opening.
 Guarantees: never above `max_open_s`, and always above zero, so that every opening ends by time.
 Not responsible for: waiting; a breaker compares the time when it is asked.
-Sources: exponential back-off with equal jitter: AWS Architecture Blog, "Exponential Backoff And Jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/; forgetting: gRFC A50 and Envoy outlier
-    detection; Retry-After: RFC 9110, section 10.2.3.
+Sources: on the jitter: `holdfast.domain.backoff`; forgetting: gRFC A50 and Envoy outlier detection; Retry-After:
+    RFC 9110, section 10.2.3.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from holdfast.domain.backoff import equal_jitter
 from holdfast.domain.breaker_config import BreakerConfig
 from holdfast.ports.outcome import Verdict
 
@@ -80,6 +80,6 @@ class OpeningTime:
         if longest_s < config.max_open_s:
             earlier += 1
         uniform = self._random()
-        own_s = longest_s * (0.5 + 0.5 * uniform)
+        own_s = equal_jitter(longest_s, uniform)
         asked_s = cause.least_delay_s(uniform) if cause is not None else 0.0
         return min(config.max_open_s, max(own_s, asked_s)), earlier

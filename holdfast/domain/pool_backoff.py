@@ -4,9 +4,7 @@ Responsibility: the pause after failed creations, and the error that caused it.
 Guarantees: a pause is never longer than the config allows; failures within a pause do not lengthen it; one success ends
     it.
 Not responsible for: sleeping: see `holdfast.domain.pool`.
-Sources: growth by half as in HikariCP's `PoolEntryCreator`; equal jitter as in "Exponential Backoff And Jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, so that processes that lost the same peer
-    do not come back to it together.
+Source: growth by half as in HikariCP's `PoolEntryCreator`; on the jitter: `holdfast.domain.backoff`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from holdfast.domain.backoff import equal_jitter
 from holdfast.domain.pool_config import PoolConfig
 
 __all__ = ["CreationBackoff"]
@@ -46,7 +45,7 @@ class CreationBackoff:
         """Begin a pause, unless one is on already."""
         self.error = error
         if now_s >= self._until_s:
-            self._until_s = now_s + self._delay_s * (0.5 + 0.5 * self._random())
+            self._until_s = now_s + equal_jitter(self._delay_s, self._random())
             self._delay_s = min(self._delay_s * _GROWTH, self._config.max_creation_backoff_s)
 
     def succeed(self) -> None:

@@ -16,6 +16,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from holdfast.domain.backoff import equal_jitter
 from holdfast.domain.validation import require, require_at_least
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.retry import FailedAttempt, RetryStrategy
@@ -100,7 +101,7 @@ class RetryPolicy:
             case Jitter.FULL:
                 return ceiling_s * uniform
             case Jitter.EQUAL:
-                return ceiling_s * (1 + uniform) / 2
+                return equal_jitter(ceiling_s, uniform)
             case Jitter.DECORRELATED:
                 widest_s = 3 * max(base_s, previous_delay_s)
                 return min(self.max_delay_s, base_s + (widest_s - base_s) * uniform)

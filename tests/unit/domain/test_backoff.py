@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from holdfast.domain.backoff import Backoff
+from holdfast.domain.backoff import Backoff, equal_jitter
 
 
 def test_fail_pauses_double_up_to_the_longest() -> None:
@@ -41,3 +41,10 @@ def test_fail_a_hundred_thousand_times_is_the_longest_pause() -> None:
     backoff = Backoff(1.0, 60.0, random=lambda: 1.0)
 
     assert max(backoff.fail() for _ in range(100_000)) == backoff.fail() == 60.0
+
+
+@pytest.mark.parametrize(("uniform", "pause_s"), [(0.0, 2.0), (0.5, 3.0), (1.0, 4.0)])
+def test_equal_jitter_is_half_of_the_pause_and_so_much_of_the_rest_as_chance_says(
+    uniform: float, pause_s: float
+) -> None:
+    assert equal_jitter(4.0, uniform) == pause_s
