@@ -133,6 +133,13 @@ async def test_gateway_length_announced_twice_is_refused_and_the_connection_clos
         (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"GET /healthz\r\n\r\n", 400),
+        (b"GET  /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
+        (b"GET /healthz RTSP/1.0\r\nhost: localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nhost : localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: \0\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: a\rb\r\n\r\n", 400),
     ],
 )
 async def test_gateway_what_is_no_http_is_refused(request_text: bytes, status: int) -> None:
@@ -152,6 +159,29 @@ async def test_gateway_broken_chunk_in_a_body_ends_the_request() -> None:
 
         assert (await client.answer()).status == 400
         assert await client.is_closed()
+
+
+@pytest.mark.parametrize("beginning", [b"2;name=", b"2\r\n{}\r\n0\r\nx-trailer: "], ids=["extension", "trailer"])
+async def test_gateway_chunk_of_a_body_that_comes_with_a_flood_beside_it_is_431(beginning: bytes) -> None:
+    head = request_bytes(b"", "transfer-encoding: chunked", length=False)
+    async with gateway() as running, connected(running.port) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: client.send([head, beginning, *([b"x" * 16 * 1024] * 64)]))
+
+        assert await error_code(client, 431) == "request_header_fields_too_large"
+        tasks.cancel_scope.cancel()
+
+
+async def test_gateway_requests_that_are_sent_at_once_on_one_connection_are_answered_one_by_one() -> None:
+    backend = Answering(delay_s=0.05)
+    backend.text = lambda number: f"answer {number}, beside {backend.running} others"
+    requests = b"".join(request_bytes(json.dumps(question(f"number {number}")).encode()) for number in range(3))
+    async with limited(opened({"a": backend}), QUICK) as running, connected(running.port) as client:
+        await client.send([requests])
+        answers = [json.loads((await client.answer()).body) for _ in range(3)]
+
+    assert [answer["choices"][0]["message"]["content"] for answer in answers] == [
+        f"answer {number}, beside 0 others" for number in (1, 2, 3)
+    ]
 
 
 async def test_gateway_ten_megabytes_of_headers_are_431_and_leave_no_memory_behind() -> None:
