@@ -49,7 +49,7 @@ async def wait_busy(server: LlamaServer, busy: int, *, within_s: float) -> None:
             await anyio.sleep(0.02)
 
 
-async def leave(server: LlamaServer, work: Callable[[], Awaitable[object]]) -> None:
+async def assert_leaving_frees_its_slot(server: LlamaServer, work: Callable[[], Awaitable[object]]) -> None:
     """Begin the work, leave it when the server works on it, and assert that the server soon does so no more."""
 
     async def begin() -> None:
@@ -93,13 +93,15 @@ class TestLeaving:
             while True:
                 await (backend.stream(prompt, deliver) if streams else backend.complete(prompt))
 
-        await leave(llama_server, work)
+        await assert_leaving_frees_its_slot(llama_server, work)
         await provider.close(backend)
 
 
 async def test_submit_that_is_left_frees_its_slot_within_a_second(llama_server: LlamaServer) -> None:
     async with open_orchestrator(settings_of(llama_server)) as service:
-        await leave(llama_server, lambda: service.submit(ask("tell me everything", parameters=LONG)))
+        await assert_leaving_frees_its_slot(
+            llama_server, lambda: service.submit(ask("tell me everything", parameters=LONG))
+        )
         health = service.health()
 
     assert health.backends[0].breaker.failed == 0
@@ -113,7 +115,7 @@ async def test_stream_that_is_left_frees_its_slot_within_a_second(llama_server: 
                 pass
 
     async with open_orchestrator(settings_of(llama_server)) as service:
-        await leave(llama_server, lambda: read(service))
+        await assert_leaving_frees_its_slot(llama_server, lambda: read(service))
         health = service.health()
 
     assert health.streams.left == 1

@@ -67,8 +67,9 @@ def test_refused_one_that_comes_back_when_told_goes_through_and_not_before() -> 
     clock.advance(retry_after_s - 0.001)
     refused(rated)
     clock.advance(0.001)
-
     rated.reserve(1)
+
+    assert (rated.statistics().reserved, rated.statistics().refused) == (8, 2)
 
 
 def test_tokens_up_to_the_rate_go_through_at_once_and_no_more() -> None:

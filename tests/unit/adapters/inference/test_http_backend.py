@@ -363,6 +363,8 @@ async def test_stale_connection_is_replaced_and_nobody_notices(driver: Driver) -
         for _ in range(10):
             assert (await backend.complete(QUESTION)).text == TEXT
 
+        assert len(server.asked) > 10  # some met one that died, and were asked again
+
 
 async def test_stale_connection_of_what_must_not_be_asked_twice_is_a_failure(driver: Driver) -> None:
     async def second_dies(_: Asked, stream: SocketStream) -> None:
