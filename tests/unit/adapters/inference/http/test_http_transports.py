@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -194,6 +196,21 @@ async def test_body_that_is_cut_is_broken_and_not_stale(driver: Driver, answer: 
         incoming = await post(transport)
         with pytest.raises(BrokenConnectionError) as caught:
             await read_all(incoming)
+
+    assert not caught.value.is_stale
+
+
+@pytest.mark.parametrize("answer", [b"", chunked(b"half", ends=False)], ids=["before the head", "within the body"])
+async def test_connection_that_is_reset_is_broken_and_a_new_one_is_not_stale(driver: Driver, answer: bytes) -> None:
+    async def reset(_: Asked, stream: SocketStream) -> None:
+        await stream.send(answer)
+        abruptly = struct.pack("ii", 1, 0)
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abruptly)  # noqa: S610 - no Django here
+        await stream.aclose()
+
+    async with talking(driver, reset) as (_, transport):
+        with pytest.raises(BrokenConnectionError) as caught:
+            await read_all(await post(transport))
 
     assert not caught.value.is_stale
 
