@@ -54,7 +54,7 @@ class Program:
     async def open_service(self, *, notify: Callable[[str], None], registers: bool = False) -> AsyncGenerator[Service]:
         """Open the orchestrator."""
         async with open_container(self._container, registers=registers) as orchestrator:
-            for sentence in _not_asked(orchestrator.health()):
+            for sentence in _not_asked(self._container.loaded(), orchestrator.health()):
                 notify(sentence)
             yield orchestrator
 
@@ -92,7 +92,9 @@ class Program:
         return await diagnose(self._loaded, self._container)
 
 
-def _not_asked(health: Health) -> Iterator[str]:
+def _not_asked(loaded: LoadedSettings, health: Health) -> Iterator[str]:
+    if health.parameters is not None and not loaded.has_parameters:
+        yield "the parameters cannot be read; the other settings hold until they can, see holdfast doctor"
     followed = () if health.registry is None else health.registry.discoveries
     unknown = [repr(discovery.service) for discovery in followed if not discovery.query.joined]
     if unknown:

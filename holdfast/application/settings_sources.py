@@ -87,6 +87,11 @@ class LoadedSettings:
         return sorted(path for path in now.keys() | then.keys() if now.get(path, absent) != then.get(path, absent))
 
     @property
+    def has_parameters(self) -> bool:
+        """Whether a store of parameters was read for them, which may have held none."""
+        return any(name == _PARAMETERS for name, _ in self.said)
+
+    @property
     def said(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         """What each source said; settings that were made in code, section by section as they are."""
         if self.layers is not None:

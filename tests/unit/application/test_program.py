@@ -61,6 +61,25 @@ async def test_open_with_a_shared_store_that_cannot_be_asked_names_it(
     assert told == ["sqlite cannot be asked; nothing is shared until it can, see holdfast doctor"]
 
 
+@pytest.mark.parametrize("opened", [told_by_service, told_by_batch])
+async def test_open_with_parameters_that_cannot_be_read_says_so(
+    opened: Any,  # noqa: ANN401 - as above
+    tmp_path: Path,
+) -> None:
+    parameters = {"kind": "consul", "address": "http://127.0.0.1:1"}
+
+    told = await opened(program(tmp_path, parameters=parameters), tmp_path)
+
+    assert told == ["the parameters cannot be read; the other settings hold until they can, see holdfast doctor"]
+
+
+async def test_open_service_with_parameters_that_are_none_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "parameters.toml").write_text("")
+    parameters = {"kind": "toml", "path": str(tmp_path / "parameters.toml")}
+
+    assert await told_by_service(program(tmp_path, parameters=parameters), tmp_path) == []
+
+
 async def test_open_service_that_can_ask_everything_tells_nothing(tmp_path: Path) -> None:
     registry = {"kind": "file", "path": str(tmp_path / "registry")}
     shared = {"kind": "sqlite", "database": str(tmp_path / "shared.sqlite")}
