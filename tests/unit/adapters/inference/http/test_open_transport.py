@@ -76,3 +76,15 @@ async def test_provider_without_a_driver_for_the_loop_is_refused_before_the_firs
 
     with pytest.raises(ConfigurationError, match=r"^backends\.b\.kind: aiohttp does not run on this event loop"):
         HttpBackendProvider("b", ADDRESS, OpenAIDialect())
+
+
+async def test_provider_where_no_driver_is_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("aiohttp", "httpx2"):
+        monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(
+        ConfigurationError, match=r"needs aiohttp or httpx2: pip install 'holdfast\[openai\]'"
+    ) as caught:
+        HttpBackendProvider("b", ADDRESS, OpenAIDialect())
+
+    assert caught.value.path == "backends.b.kind"
