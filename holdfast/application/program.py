@@ -62,14 +62,15 @@ class Program:
     async def open_batch(self, folder: Path, *, notify: Callable[[str], None]) -> AsyncGenerator[BatchRunner]:
         """Open the batch kept in `folder`, with an orchestrator behind it."""
         async with self.open_service(notify=notify) as service:
+            settings: Settings = self._container.settings()
             yield BatchRunner(
                 service.submit,
                 self._container.journal(folder / JOURNAL_NAME),
                 self._container.writer(notify=notify),
                 output_folder=folder,
-                configuration=answer_fingerprint(self._loaded.settings),
+                configuration=answer_fingerprint(settings),
                 clock=self._container.clock(),
-                config=self._loaded.settings.batch,
+                config=settings.batch,
             )
 
     async def batch_summary(self, folder: Path) -> BatchSummary:
@@ -77,12 +78,12 @@ class Program:
         return await self._container.journal(folder / JOURNAL_NAME).summary()
 
     def gateway_options(self) -> GatewayOptions:
-        """Return how the gateway is to be served.
+        """Return how the gateway is to be served, by the parameters too that an open service has read.
 
         Raises:
             ConfigurationError: a key is wrong, or the file of keys is.
         """
-        settings = self._loaded.settings
+        settings: Settings = self._container.settings()
         return gateway_options(
             settings.gateway, max_request_bytes=settings.max_request_bytes, personas=settings.personas
         )

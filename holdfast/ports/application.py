@@ -87,7 +87,7 @@ class Application(Protocol):
         ...
 
     def gateway_options(self) -> GatewayOptions:
-        """Return how the gateway is to be served."""
+        """Return how the gateway is to be served; asked while the service is open, by all settings that it goes by."""
         ...
 
     async def diagnose(self) -> Diagnosis:

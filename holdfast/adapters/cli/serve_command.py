@@ -26,12 +26,11 @@ def run_gateway(application: Application, serve: GatewayServer) -> None:
     """
 
     async def run() -> None:
-        options = application.gateway_options()
         async with (
             stop_signal(_show_stopping) as stop,
             application.open_service(notify=write_notice, registers=True) as service,
         ):
-            await serve(service, options, stop=stop, on_listening=_begin)
+            await serve(service, application.gateway_options(), stop=stop, on_listening=_begin)
 
     anyio.run(run)
 
