@@ -30,6 +30,10 @@ __all__ = ["LoadedSettings", "flatten", "load_settings"]
 _PREFIX: Final = "HOLDFAST_"
 _DELIMITER: Final = "__"
 _PARAMETERS: Final = "parameters"
+_BEFORE_PARAMETERS: Final = {
+    _PARAMETERS: "says where parameters come from",
+    "identity": "belongs to one machine and is read before the parameters",
+}
 _ABOVE_PARAMETERS: Final = frozenset({"environment", "arguments"})
 
 
@@ -72,10 +76,9 @@ class LoadedSettings:
         Raises:
             ConfigurationError: for the first setting that is wrong; the others are in its notes.
         """
-        if _PARAMETERS in values:
-            raise ConfigurationError(
-                f"says where parameters come from, and cannot be one of them ({_PARAMETERS})", path=_PARAMETERS
-            )
+        for section, why in _BEFORE_PARAMETERS.items():
+            if section in values:
+                raise ConfigurationError(f"{why}, and cannot be one of them ({_PARAMETERS})", path=section)
         others = [layer for layer in self.said if layer[0] != _PARAMETERS]
         above = [layer for layer in others if layer[0] in _ABOVE_PARAMETERS]
         return _combined([*others[: len(others) - len(above)], (_PARAMETERS, values), *above])

@@ -121,6 +121,12 @@ def test_parameter_that_is_refused_is_told_with_its_source(tmp_path: Path) -> No
         load(tmp_path).with_parameters({"timeout_s": "-1"})
 
 
+@pytest.mark.parametrize("section", ["parameters", "identity"])
+def test_section_that_is_read_before_the_parameters_cannot_be_one_of_them(section: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{section}: .*, and cannot be one of them \(parameters\)$"):
+        load(tmp_path).with_parameters({section: {"kind": "toml"}})
+
+
 def test_sections_made_in_code_win_over_parameters() -> None:
     loaded = LoadedSettings(settings=Settings(guard=GuardSettings(attempt_timeout_s=7.0)), sources={})
 
