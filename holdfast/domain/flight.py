@@ -40,7 +40,7 @@ class Flight(Generic[T]):
         log: where its answer can be read while it comes, if it does; ends with the flight.
     """
 
-    __slots__ = ("_ended", "_failure", "_value", "key", "log", "task", "urgency", "waiters")
+    __slots__ = ("_ending", "_failure", "_has_ended", "_value", "key", "log", "task", "urgency", "waiters")
 
     _value: T
 
@@ -51,7 +51,8 @@ class Flight(Generic[T]):
         self.task: anyio.TaskHandle[None] | None = None
         self.log: StreamLog | None = None
         self._failure: BaseException | None = None
-        self._ended = anyio.Event()
+        self._has_ended = False
+        self._ending: anyio.Event | None = None
 
     def succeed(self, value: T) -> None:
         """End with an answer."""
@@ -65,11 +66,16 @@ class Flight(Generic[T]):
 
     def has_ended(self) -> bool:
         """Return whether it has ended, one way or the other."""
-        return self._ended.is_set()
+        return self._has_ended
 
     async def wait_ended(self) -> None:
         """Wait until it has ended, and yield at least once."""
-        await self._ended.wait()
+        if self._has_ended:
+            await anyio.lowlevel.checkpoint()
+            return
+        if self._ending is None:
+            self._ending = anyio.Event()
+        await self._ending.wait()
 
     def result(self) -> T:
         """Return the answer of a flight that has ended.
@@ -86,7 +92,9 @@ class Flight(Generic[T]):
         raise SharedFailureError(self._failure) from self._failure
 
     def _end(self) -> None:
-        self._ended.set()
+        self._has_ended = True
+        if self._ending is not None:
+            self._ending.set()
         log, self.log = self.log, None  # those who still read it have it
         if log is not None:
             log.end()

@@ -6,14 +6,16 @@ Guarantees: whoever reads from a place on gets exactly what follows it, whatever
     waits for its end; nothing is added once it has ended.
 Not responsible for: who reads and who writes: see `holdfast.domain.stream_sharing`.
 
-The text is one run of UTF-8, not a list of pieces: a token of four letters takes 4 bytes here and 60 as a string of its
-own, and a reader who has fallen behind gets what it missed in few large pieces. All of it is kept until the end,
-because the reply needs all of it: that is why a newcomer can begin at the beginning, and why a slow reader costs the
-others nothing (adr/0028).
+The text is UTF-8 in blocks, not a list of pieces: a token of four letters takes 4 bytes here and 60 as a string of its
+own, and a reader who has fallen behind gets what it missed in few large pieces. Nor is it one run, which would be moved
+each time that it has to grow, and leave holes behind that nothing fits into. All of it is kept until the end, because
+the reply needs all of it: that is why a newcomer can begin at the beginning, and why a slow reader costs the others
+nothing (adr/0028).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
@@ -21,8 +23,9 @@ import anyio
 
 __all__ = ["StreamLog"]
 
-_MOST_AT_ONCE_BYTES: Final = 8 * 1024
-"""What a reader gets at once: it is held a second time until the reader has passed it on; unmeasured."""
+_BLOCK_BYTES: Final = 1024
+"""What a block holds at most, unless one piece alone is more; and what a reader gets at once, which is held a second
+time until the reader has passed it on (adr/0028)."""
 
 
 class StreamLog:
@@ -44,6 +47,7 @@ class StreamLog:
     """
 
     __slots__ = (
+        "_blocks",
         "_ended",
         "_grown",
         "_impatient",
@@ -52,7 +56,9 @@ class StreamLog:
         "_on_grow",
         "_read_to",
         "_roomy",
-        "_text",
+        "_starts",
+        "_tail",
+        "_tail_at",
     )
 
     def __init__(
@@ -65,7 +71,10 @@ class StreamLog:
         self._max_ahead_bytes = max_ahead_bytes
         self._on_grow = on_grow
         self._on_end = on_end
-        self._text = bytearray()
+        self._blocks: list[bytes] = []
+        self._starts: list[int] = []
+        self._tail = bytearray()
+        self._tail_at = 0
         self._read_to = 0
         self._impatient = 0
         self._ended = False
@@ -75,7 +84,7 @@ class StreamLog:
     @property
     def size_bytes(self) -> int:
         """How much there is so far, as UTF-8."""
-        return len(self._text)
+        return self._tail_at + len(self._tail)
 
     @property
     def has_ended(self) -> bool:
@@ -84,7 +93,7 @@ class StreamLog:
 
     def text(self) -> str:
         """Return everything so far."""
-        return _decoded(self._text)
+        return _decoded(b"".join((*self._blocks, self._tail)))
 
     def try_append(self, piece: str) -> bool:
         """Add `piece`, wake those who wait for it and return True; return False if it has no room, or after the end.
@@ -95,7 +104,9 @@ class StreamLog:
         if self._ended or not self._has_room(len(added)):
             return False
         if added:
-            self._text += added
+            if len(self._tail) + len(added) > _BLOCK_BYTES:
+                self._begin_block()
+            self._tail += added
             self._on_grow(len(added))
             self._wake_readers()
         return True
@@ -103,24 +114,25 @@ class StreamLog:
     def read(self, position: int) -> tuple[str, int]:
         """Return what follows `position`, and the position after it.
 
-        Everything there is, but no more than `max_ahead_bytes` or 8 KiB at once (and the rest of a letter), so that
-        those who come late to a long answer, or take it slowly, do not each hold much of it.
+        No more than `max_ahead_bytes` or 1 KiB at once (and the rest of a letter), so that those who come late to a
+        long answer, or take it slowly, do not each hold much of it.
 
         Args:
             position: 0 for the beginning, or what an earlier `read` returned.
 
-        Complexity: O(text returned).
+        Complexity: O(text returned), and O(log text) for those who are far behind.
         """
-        text = self._text
-        if position == len(text):
+        text, start = (self._tail, self._tail_at) if position >= self._tail_at else self._block(position)
+        begin = position - start
+        if begin == len(text):
             return "", position
-        end = min(position + self._max_ahead_bytes, position + _MOST_AT_ONCE_BYTES, len(text))
+        end = min(begin + self._max_ahead_bytes, begin + _BLOCK_BYTES, len(text))
         while end < len(text) and text[end] & 0xC0 == 0x80:  # in the middle of a letter
             end += 1
-        if end > self._read_to:
-            self._read_to = end
+        if start + end > self._read_to:
+            self._read_to = start + end
             self._wake_writer()
-        return _decoded(text[position:end]), end
+        return _decoded(text[begin:end]), start + end
 
     def hurry(self) -> None:
         """Note that somebody waits for the end and reads nothing meanwhile: there is always room from now on."""
@@ -153,9 +165,20 @@ class StreamLog:
         await self._roomy.wait()
 
     def _has_room(self, size_bytes: int) -> bool:
-        ahead_bytes = len(self._text) - self._read_to
+        ahead_bytes = self._tail_at + len(self._tail) - self._read_to
         fits = ahead_bytes == 0 or ahead_bytes + size_bytes <= self._max_ahead_bytes
         return fits or self._impatient > 0
+
+    def _begin_block(self) -> None:
+        if self._tail:
+            self._blocks.append(bytes(self._tail))
+            self._starts.append(self._tail_at)
+            self._tail_at += len(self._tail)
+            self._tail = bytearray()
+
+    def _block(self, position: int) -> tuple[bytes, int]:
+        index = bisect_right(self._starts, position) - 1
+        return self._blocks[index], self._starts[index]
 
     def _wake_readers(self) -> None:
         if self._grown is not None:
@@ -168,6 +191,6 @@ class StreamLog:
             self._roomy = None
 
 
-def _decoded(text: bytearray) -> str:
+def _decoded(text: bytes | bytearray) -> str:
     # Models do send halves of a surrogate pair; what came as one goes out as one.
     return text.decode("utf-8", "surrogatepass")

@@ -28,8 +28,8 @@ class StreamingConfig:
 
     Args:
         max_ahead_bytes: how far an answer may be ahead of whoever has read most of it, as UTF-8; a reader gets as much
-            of that at once, but never more than 8 KiB. Default 24 KiB, so that a reader who has stopped holds less than
-            64 KiB with all that belongs to it (adr/0028).
+            of that at once, but never more than 1 KiB. Default 4 KiB, some 1000 tokens, so that a reader who has
+            stopped holds less than 64 KiB with the call and the connection that belong to it (adr/0028).
         stall_timeout_s: seconds for which it may be that far ahead without anybody reading on; then it is ended.
             Default 10.0; unmeasured.
         max_answer_bytes: the longest answer that is streamed, as UTF-8; default 10 MiB, unmeasured.
@@ -38,7 +38,7 @@ class StreamingConfig:
         ConfigurationError: if a value is out of its range, or an answer could never get as far ahead as it may.
     """
 
-    max_ahead_bytes: int = 24 * 1024
+    max_ahead_bytes: int = 4 * 1024
     stall_timeout_s: float = 10.0
     max_answer_bytes: int = 10 * 1024 * 1024
 

@@ -8,7 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from holdfast.domain.stream_log import StreamLog
 
-PIECES = st.text(alphabet=st.sampled_from("ab é€😀\ud83d\ude00\x00"), max_size=12)
+SHORT = st.text(alphabet=st.sampled_from("ab é€😀\ud83d\ude00\x00"), max_size=12)
+LONG = st.builds(lambda text, times: text * times, SHORT, st.integers(80, 120))  # beside, and across, ends of blocks
+PIECES = SHORT | LONG
 
 
 def size(text: str) -> int:
@@ -18,7 +20,7 @@ def size(text: str) -> int:
 class StreamLogMachine(RuleBasedStateMachine):
     """Every reader holds a prefix of what was written, and the writer stays within its bound of the foremost one."""
 
-    @initialize(max_ahead_bytes=st.integers(1, 20))
+    @initialize(max_ahead_bytes=st.integers(1, 20) | st.integers(1000, 1100))
     def begin(self, max_ahead_bytes: int) -> None:
         self.max_ahead_bytes = max_ahead_bytes
         self.ended: list[StreamLog] = []

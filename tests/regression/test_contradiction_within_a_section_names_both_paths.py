@@ -30,7 +30,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"adaptive_limit": {"min_limit": 21}}, "adaptive_limit.initial_limit", "adaptive_limit.min_limit, 21,"),
     ({"adaptive_limit": {"max_limit": 19}}, "adaptive_limit.max_limit", "adaptive_limit.initial_limit, 20,"),
-    ({"streaming": {"max_answer_bytes": 1}}, "streaming.max_answer_bytes", "streaming.max_ahead_bytes, 24576,"),
+    ({"streaming": {"max_answer_bytes": 1}}, "streaming.max_answer_bytes", "streaming.max_ahead_bytes, 4096,"),
     ({"sessions": {"max_total_bytes": 5000}}, "sessions.max_bytes", "sessions.max_total_bytes, 5000;"),
     ({"routing": {"weights": {"extractive": 1}}}, "routing.weights", "routing.strategy"),
 ]

@@ -23,7 +23,7 @@ __all__ = ["DONE", "Answer", "as_event", "outcome_headers"]
 DONE: Final = b"data: [DONE]\n\n"
 """The last event of every stream that is complete."""
 
-_MAX_CHUNK_CHARS: Final = 2048
+_MAX_CHUNK_CHARS: Final = 1024
 """What one event holds at most, so that little of it waits for a slow client at once."""
 
 

@@ -26,10 +26,11 @@ from holdfast.ports.gateway import GatewayOptions
 
 __all__ = ["guarded_protocol"]
 
-_WRITE_BUFFER_BYTES: Final = 4 * 1024
-"""What may wait for one client in this process before whoever writes has to wait; asyncio's own bound is 64 KiB."""
+_JOINED_BYTES: Final = 2 * 1024
+"""What is sent together at most. Once anything of it waits for the client whoever writes has to wait, too: asyncio lets
+64 KiB wait in this process."""
 
-_UNSENT_BYTES: Final = 4 * 1024
+_UNSENT_BYTES: Final = 2 * 1024
 """What may wait for one client in the kernel beyond what is on its way; without a bound it takes megabytes."""
 
 _LINGER_S: Final = 2.0
@@ -55,8 +56,8 @@ class _GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tcp = cast("asyncio.Transport", transport)  # TCP always is one
-        super().connection_made(JoiningTransport(tcp, self.loop, most_bytes=_WRITE_BUFFER_BYTES))
-        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        super().connection_made(JoiningTransport(tcp, self.loop, most_bytes=_JOINED_BYTES))
+        self.transport.set_write_buffer_limits(high=0)
         _set_up(self.transport.get_extra_info("socket"))
         if len(self.connections) > self.options.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; come back later", "retry-after: 1\r\n")

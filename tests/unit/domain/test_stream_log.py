@@ -50,13 +50,31 @@ def test_read_of_a_long_text_gives_as_much_at_once_as_may_be_ahead() -> None:
     assert [log.read(position) for position in (0, 3, 6, 8)] == [("abc", 3), ("def", 6), ("gh", 8), ("", 8)]
 
 
-def test_read_gives_no_more_than_8_kib_at_once_however_far_ahead_the_text_may_be() -> None:
+def test_read_gives_no_more_than_1_kib_at_once_however_far_ahead_the_text_may_be() -> None:
     log = StreamLog(max_ahead_bytes=24 * 1024)
     log.try_append("x" * 20_000)
 
     piece, position = log.read(0)
 
-    assert (len(piece), position) == (8192, 8192)
+    assert (len(piece), position) == (1024, 1024)
+
+
+@pytest.mark.parametrize("piece_chars", [1, 300, 341, 1024, 5000])
+@pytest.mark.parametrize("letter", ["x", "ä", "€", "😀", "\ud83d"])
+def test_read_of_many_blocks_gives_the_text_whole_from_wherever_it_begins(letter: str, piece_chars: int) -> None:
+    piece = letter * piece_chars
+    text = piece * (5000 // piece_chars)
+    log = log_of(*[piece] * (5000 // piece_chars), max_ahead_bytes=100_000)
+    positions, heard = [0], ""
+
+    while (read := log.read(positions[-1]))[0]:
+        heard += read[0]
+        positions.append(read[1])
+    again = log.read(positions[1])[0]
+
+    assert heard == log.text() == text
+    assert positions[-1] == log.size_bytes
+    assert text[len(log.read(0)[0]) :].startswith(again)
 
 
 def test_read_never_ends_in_the_middle_of_a_letter() -> None:

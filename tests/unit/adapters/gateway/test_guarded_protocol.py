@@ -72,7 +72,7 @@ async def test_connection_bounds_what_waits_for_its_client_in_the_kernel() -> No
     async with connection() as connected:
         unsent_bytes = connected.server.getsockopt(socket.IPPROTO_TCP, option)
 
-    assert unsent_bytes == 4096
+    assert unsent_bytes == 2048
 
 
 async def test_connection_sends_the_head_of_an_answer_together_with_its_body() -> None:

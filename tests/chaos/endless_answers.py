@@ -1,0 +1,65 @@
+"""A gateway whose answers never end, for a test that measures what those hold who read them slowly.
+
+Its one argument is how many readers there may be. It says its address, and then, for each line of its standard input,
+what it holds, as JSON. It runs until it is killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from holdfast import Completion, PoolConfig, Prompt, Settings, open_orchestrator
+from holdfast.adapters.gateway import serve_gateway
+from holdfast.application.settings import GuardSettings
+from holdfast.domain import StreamingConfig
+from holdfast.ports.gateway import GatewayOptions
+from holdfast.ports.inference import Deliver
+
+
+class Endless:
+    """Streams far more than anybody reads, as fast as it may."""
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        raise AssertionError("it is streamed")
+
+    async def stream(self, prompt: Prompt, deliver: Deliver) -> Completion:
+        while True:
+            await deliver("0123456789" * 10)
+
+
+def resident_kib() -> int:
+    """Return how much of the machine's memory this process takes."""
+    gc.collect()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+async def main(readers: int) -> None:
+    """Serve, and tell."""
+    settings = Settings(
+        streaming=StreamingConfig(stall_timeout_s=300.0),
+        timeout_s=300.0,
+        max_in_flight=readers,
+        guard=GuardSettings(pool=PoolConfig(max_size=readers, max_waiters=readers)),
+    )
+    options = GatewayOptions(port=0, write_timeout_s=300.0)
+    listening = partial(print, flush=True)
+    async with (
+        open_orchestrator(settings, backends={"endless": Endless()}) as service,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(serve_gateway, service, options, stop=anyio.Event(), on_listening=listening))
+        while await anyio.to_thread.run_sync(sys.stdin.readline):
+            streams = service.health().streams
+            told = {"reading": streams.reading, "called": streams.called, "text_bytes": streams.log_bytes}
+            print(json.dumps({**told, "resident_kib": resident_kib()}), flush=True)
+
+
+if __name__ == "__main__":
+    anyio.run(main, int(sys.argv[1]))
