@@ -282,12 +282,13 @@ def _event_sinks(
     log_events: bool,  # noqa: FBT001 - called by the container only
     make_log_sink: Callable[[], EventSink],
     telemetry: Telemetry,
+    own: tuple[EventSink, ...],
 ) -> tuple[EventSink, ...]:
-    return (*telemetry.sinks, make_log_sink()) if log_events else telemetry.sinks
+    return (*telemetry.sinks, make_log_sink(), *own) if log_events else (*telemetry.sinks, *own)
 
 
-def _recorders_of(telemetry: Telemetry) -> tuple[Recorder, ...]:
-    return telemetry.recorders
+def _recorders(telemetry: Telemetry, own: tuple[Recorder, ...]) -> tuple[Recorder, ...]:
+    return (*telemetry.recorders, *own)
 
 
 def _identity(settings: IdentitySettings) -> Identity:
@@ -337,8 +338,12 @@ class Container(containers.DeclarativeContainer):
     log_sink = providers.Singleton(_log_sink)
     telemetry = providers.Singleton(make_telemetry, settings.provided.telemetry)
     log = providers.Factory(open_log, settings.provided.telemetry)
-    event_sinks = providers.Factory(_event_sinks, settings.provided.log_events, log_sink.provider, telemetry)
-    recorders = providers.Callable(_recorders_of, telemetry)
+    own_event_sinks = providers.Object[tuple[EventSink, ...]](())
+    own_recorders = providers.Object[tuple[Recorder, ...]](())
+    event_sinks = providers.Factory(
+        _event_sinks, settings.provided.log_events, log_sink.provider, telemetry, own_event_sinks
+    )
+    recorders = providers.Callable(_recorders, telemetry, own_recorders)
     events = providers.Factory(EventHub, settings.provided.events, clock=clock, sinks=event_sinks)
     output_rules = providers.Factory(make_rules, settings.provided.validators)
     journal = providers.Factory(_open_journal)

@@ -117,12 +117,8 @@ def make_container(
     if backends is not None or models is not None:
         own = _own(backends or {}, models or {}, chosen.guard)
         container.backends.override(providers.Object(own))  # pyright: ignore[reportUnknownMemberType] - not typed there
-    if event_sinks:
-        every = providers.Object((*container.event_sinks(), *event_sinks))
-        container.event_sinks.override(every)  # pyright: ignore[reportUnknownMemberType] - as above
-    if recorders:
-        followers = providers.Object((*container.recorders(), *recorders))
-        container.recorders.override(followers)  # pyright: ignore[reportUnknownMemberType] - as above
+    container.own_event_sinks.override(providers.Object(tuple(event_sinks)))  # pyright: ignore[reportUnknownMemberType] - as above
+    container.own_recorders.override(providers.Object(tuple(recorders)))  # pyright: ignore[reportUnknownMemberType] - as above
     return container
 
 
