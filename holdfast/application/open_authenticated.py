@@ -11,13 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from anyio.to_thread import run_sync
-from dependency_injector import providers
 
 from holdfast.application.authenticated_service import AuthenticatedService, Identity
 from holdfast.application.container import Container
 from holdfast.application.settings import Settings
-from holdfast.application.wiring import make_container, open_container
-from holdfast.domain.event_hub import EventHub
+from holdfast.application.wiring import make_container, open_with_events
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.events import EventSink
 from holdfast.ports.inference import InferenceBackend
@@ -61,17 +59,15 @@ async def open_authenticated_container(container: Container) -> AsyncGenerator[A
     if settings.identity is None:
         raise ConfigurationError("is not set; give audience, key_file and trust_file", path="identity")
     identity: Identity = await run_sync(container.identity)
-    events: EventHub = container.events()
     unix_s: Callable[[], float] = container.unix_s()
     make_bytes: Callable[[int], bytes] = container.random_bytes()
-    with container.events.override(providers.Object(events)):  # pyright: ignore[reportUnknownMemberType] - not typed there
-        async with open_container(container) as orchestrator:
-            yield AuthenticatedService(
-                orchestrator,
-                identity,
-                settings.identity,
-                clock=container.clock(),
-                unix_s=unix_s,
-                make_bytes=make_bytes,
-                events=events,
-            )
+    async with open_with_events(container) as (orchestrator, events):
+        yield AuthenticatedService(
+            orchestrator,
+            identity,
+            settings.identity,
+            clock=container.clock(),
+            unix_s=unix_s,
+            make_bytes=make_bytes,
+            events=events,
+        )

@@ -64,7 +64,7 @@ from holdfast.ports.parameters import ParameterStore
 from holdfast.ports.service import Reply
 from holdfast.ports.telemetry import Recorder
 
-__all__ = ["make_container", "open_container", "open_orchestrator"]
+__all__ = ["make_container", "open_container", "open_orchestrator", "open_with_events"]
 
 
 @asynccontextmanager
@@ -145,6 +145,15 @@ async def open_container(container: Container, *, registers: bool = True) -> Asy
         registers: whether this process is registered where `registry.registration` says as what; whoever nobody can
             reach there would take the place of who can, and take it along on leaving.
     """
+    async with open_with_events(container, registers=registers) as (orchestrator, _):
+        yield orchestrator
+
+
+@asynccontextmanager
+async def open_with_events(
+    container: Container, *, registers: bool = True
+) -> AsyncGenerator[tuple[Orchestrator, EventHub]]:
+    """Open the same, and give beside it the hub that all of it tells, for what is put around it."""
     without_parameters: Settings = container.settings()
     async with AsyncExitStack() as stack:
         parameters: ParameterStore | None = container.parameter_store()
@@ -221,7 +230,7 @@ async def open_container(container: Container, *, registers: bool = True) -> Asy
         watch = await parts.open_watch(stack, parameters)
         # Last, when everything that others are promised is there.
         registration = await parts.open_registration(stack) if registers else None
-        yield Orchestrator(
+        orchestrator = Orchestrator(
             pipeline=pipeline,
             router=router,
             tenants=tenants,
@@ -244,6 +253,7 @@ async def open_container(container: Container, *, registers: bool = True) -> Asy
             events=events,
             clock=clock,
         )
+        yield orchestrator, events
 
 
 async def _with_parameters(container: Container, store: ParameterStore) -> AbstractContextManager[object]:

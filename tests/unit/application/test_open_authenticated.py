@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from holdfast.application.authenticated_client import AuthenticatedClient
 from holdfast.application.authenticated_service import Identity
 from holdfast.application.diagnosis import diagnose
 from holdfast.application.open_authenticated import open_authenticated_container, open_authenticated_service
+from holdfast.application.parameter_settings import TomlParameterSettings
 from holdfast.application.settings import BackendSettings, IdentitySettings, ScriptedSettings, Settings
 from holdfast.application.settings_sources import LoadedSettings, load_settings
 from holdfast.application.wiring import make_container
@@ -118,6 +120,22 @@ async def test_open_authenticated_service_without_a_trust_file_answers_nobody(se
             with pytest.raises(TrustStoreError):
                 await attempt
         assert service.service.health().requests.received == 0
+
+
+async def test_open_authenticated_service_goes_by_the_telemetry_that_parameters_turn_on(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "parameters.toml").write_text('log_events = true\n[telemetry]\njson_logs = true\nlog_level = "debug"\n')
+    parameters = TomlParameterSettings(kind="toml", path=tmp_path / "parameters.toml")
+    alice = Ed25519Signer.generate()
+    await FileTrustList(tmp_path / "trust.json").change(lambda _: [trusted(alice.did, "asks")])
+
+    async with open_authenticated_service(settings.model_copy(update={"parameters": parameters})) as service:
+        client = client_of(settings, alice, service.did, service.handle)
+        await (await client.connect()).ask(BODY)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert any("request_id" in line for line in lines)
 
 
 async def test_open_authenticated_service_without_identity_is_refused() -> None:
