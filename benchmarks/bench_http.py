@@ -1,14 +1,15 @@
 """How many calls of a server over HTTP one process carries: bare drivers, adapters, and the whole wired path.
 
-The server is another process on the loopback interface that answers at once from prepared bytes, so what is measured is
-the client. A row tells the processor time of this process for each call while so many callers ask at once, because that
-is what one core is shared by, and because the server has to run beside it: 333 µs are 3,000 calls a second. All ask the
-same question of the same server, on a connection for each caller that is kept. The bare drivers send bytes that are
+The server is another process on the loopback interface that answers at once from prepared bytes, so what is measured
+is the client. A row tells the processor time of this process for each call while so many callers ask at once, because
+that is what one core is shared by, and because the server has to run beside it: 333 µs are 3,000 calls a second. All
+ask the same question of the same server, on a connection for each caller that is kept, and the rows of one loop take
+turns round by round, so that whatever else the machine does meets them alike. The bare drivers send bytes that are
 prepared and read bytes; the client of openai and our adapter write and read JSON.
 
 P99 is over the time for which a single caller waits, and the others are ahead of it: of 64 callers whose calls take
-0.2 ms each, nobody waits for less than 13 ms. What stands in memory before the first call is left out of collections of
-garbage, for one of all that is imported here would be the P99.
+0.2 ms each, nobody waits for less than 13 ms. What stands in memory before the first call is left out of collections
+of garbage, for one of all that is imported here would be the P99.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +47,8 @@ from holdfast.application.settings import GuardSettings
 _CALLERS: Final = 64
 _READERS: Final = 16
 _PIECES: Final = 10
-_ROUNDS: Final = 5
+_KEPT_S: Final = 60.0
+_ROUNDS: Final = 11
 _SUBMIT_BUDGET_US: Final = 1e6 / 3000
 _STREAM_BUDGET_US: Final = 1e6 / 1000
 _QUESTION: Final = "What is the answer?"
@@ -122,33 +125,51 @@ def _server() -> Iterator[str]:
         process.wait()
 
 
-async def _measure(path: str, call: Call, *, callers: int, calls: int, budget_us: float | None = None) -> Row:
-    rounds: list[float] = []
-    singles: list[float] = []
-    gc.collect()
-    for _ in range(_ROUNDS + 1):
-        numbers = iter(range(calls))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    path: str
+    call: Call
+    callers: int
+    calls: int
+    budget_us: float | None = None
 
-        async def work(numbers: Iterator[int] = numbers) -> None:
+    async def round_s(self) -> tuple[float, list[float]]:
+        """Return the processor time for each call of one round, and for how long each one's caller waited."""
+        numbers = iter(range(self.calls))
+        waits_s: list[float] = []
+
+        async def work() -> None:
             for _ in numbers:
                 began_s = time.perf_counter()
-                await call()
-                singles.append(time.perf_counter() - began_s)
+                await self.call()
+                waits_s.append(time.perf_counter() - began_s)
 
         began_s = time.process_time()
         async with anyio.create_task_group() as tasks:
-            for _ in range(callers):
+            for _ in range(self.callers):
                 tasks.start_soon(work)
-        rounds.append((time.process_time() - began_s) / calls)
+        return (time.process_time() - began_s) / self.calls, waits_s
+
+
+async def _measure(cases: list[_Case]) -> list[Row]:
+    """Measure in turn, round by round, so that whatever else the machine does meets all of them alike."""
+    rounds = {case.path: [await case.round_s()][1:] for case in cases}  # the first one only warms up
+    for _ in range(_ROUNDS):
+        for case in cases:
+            rounds[case.path].append(await case.round_s())
+    return [_row(case, *zip(*rounds[case.path], strict=True)) for case in cases]
+
+
+def _row(case: _Case, rounds_s: tuple[float, ...], waits_s: tuple[list[float], ...]) -> Row:
     return Row(
-        path=path,
-        p50_us=statistics.median(rounds[1:]) * 1e6,
-        fastest_us=min(rounds[1:]) * 1e6,
-        slowest_us=max(rounds[1:]) * 1e6,
-        p99_us=statistics.quantiles(singles[calls:], n=100)[98] * 1e6,
+        path=case.path,
+        p50_us=statistics.median(rounds_s) * 1e6,
+        fastest_us=min(rounds_s) * 1e6,
+        slowest_us=max(rounds_s) * 1e6,
+        p99_us=statistics.quantiles(itertools.chain.from_iterable(waits_s), n=100)[98] * 1e6,
         rounds=_ROUNDS,
-        calls=calls,
-        budget_p50_us=budget_us,
+        calls=case.calls,
+        budget_p50_us=case.budget_us,
     )
 
 
@@ -156,46 +177,51 @@ def _body(*, streams: bool) -> bytes:
     return json.dumps(OpenAIDialect().body(_PROMPT, streams=streams)).encode()
 
 
-async def _bare_rows(url: str) -> list[Row]:
+@asynccontextmanager
+async def _bare_cases(url: str) -> AsyncGenerator[list[_Case]]:
     target = f"{url}/chat/completions"
     whole, streamed = _body(streams=False), _body(streams=True)
-    client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
-
-    async def by_openai(*, streams: bool) -> None:
-        if not streams:
-            await client.chat.completions.create(model="m", messages=[{"role": "user", "content": _QUESTION}])
-            return
-        async for _ in await client.chat.completions.create(
-            model="m", messages=[{"role": "user", "content": _QUESTION}], stream=True
-        ):
-            pass
 
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-        httpx2.AsyncClient(limits=httpx2.Limits(max_connections=None), timeout=None) as other,
-        client,
+        httpx2.AsyncClient(limits=httpx2.Limits(max_connections=None, keepalive_expiry=_KEPT_S), timeout=None) as other,
+        openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client,
     ):
 
         async def by_aiohttp(body: bytes) -> None:
             async with session.post(target, data=body) as response:
                 await response.read()
 
-        async def by_httpx(body: bytes) -> None:
-            (await other.post(target, content=body)).read()
+        async def by_httpx() -> None:
+            (await other.post(target, content=whole)).read()
 
-        return [
-            await _measure("whole, bare aiohttp", lambda: by_aiohttp(whole), callers=_CALLERS, calls=1500),
-            await _measure("whole, bare httpx2", lambda: by_httpx(whole), callers=_CALLERS, calls=200),
-            await _measure("whole, client of openai", lambda: by_openai(streams=False), callers=_CALLERS, calls=200),
-            await _measure("stream, bare aiohttp", lambda: by_aiohttp(streamed), callers=_READERS, calls=500),
-            await _measure("stream, client of openai", lambda: by_openai(streams=True), callers=_READERS, calls=100),
+        async def by_openai() -> None:
+            await client.chat.completions.create(model="m", messages=[{"role": "user", "content": _QUESTION}])
+
+        async def streamed_by_openai() -> None:
+            async for _ in await client.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": _QUESTION}], stream=True
+            ):
+                pass
+
+        yield [
+            _Case(path="whole, bare aiohttp", call=lambda: by_aiohttp(whole), callers=_CALLERS, calls=500),
+            _Case(path="whole, bare httpx2", call=by_httpx, callers=_CALLERS, calls=100),
+            _Case(path="whole, client of openai", call=by_openai, callers=_CALLERS, calls=100),
+            _Case(path="stream, bare aiohttp", call=lambda: by_aiohttp(streamed), callers=_READERS, calls=250),
+            _Case(path="stream, client of openai", call=streamed_by_openai, callers=_READERS, calls=50),
         ]
 
 
 @asynccontextmanager
 async def _backend(url: str, open_transport: OpenTransport, *, always_streams: bool) -> AsyncGenerator[HttpBackend]:
     provider = HttpBackendProvider(
-        "b", url, OpenAIDialect(), config=HttpConfig(), always_streams=always_streams, open_transport=open_transport
+        "b",
+        url,
+        OpenAIDialect(),
+        config=HttpConfig(keep_alive_s=_KEPT_S),
+        always_streams=always_streams,
+        open_transport=open_transport,
     )
     backend = await provider.create()
     assert isinstance(backend, HttpBackend)  # noqa: S101 - which is what it makes
@@ -216,42 +242,47 @@ def _asker() -> Callable[[], Request]:
     return lambda: Request(messages=(Message(role=Role.USER, content=f"{_QUESTION} {next(numbers)}"),))
 
 
-async def _own_rows(url: str, driver: str, open_transport: OpenTransport, loop: str) -> list[Row]:
+@asynccontextmanager
+async def _own_cases(url: str, driver: str, open_transport: OpenTransport, loop: str) -> AsyncGenerator[list[_Case]]:
     is_fast = driver == "aiohttp"
+    calls = 500 if is_fast else 100
+    by = f"{driver}, {loop}"
     new = _asker()
-    calls = 1000 if is_fast else 200
-    rows: list[Row] = []
-    for always_streams in (False, True):
-        async with (
-            _backend(url, open_transport, always_streams=always_streams) as backend,
-            _service(backend) as service,
-        ):
-            how = "whole" if not always_streams else "whole by a stream"
-
-            async def ask(backend: HttpBackend = backend) -> None:
-                await backend.complete(_PROMPT)
-
-            async def submit(service: Orchestrator = service) -> None:
-                await service.submit(new())
-
-            rows.append(await _measure(f"{how}, adapter, {driver}, {loop}", ask, callers=_CALLERS, calls=calls))
-            budget_us = _SUBMIT_BUDGET_US if is_fast and not always_streams else None
-            rows.append(
-                await _measure(
-                    f"{how}, submit, {driver}, {loop}", submit, callers=_CALLERS, calls=calls, budget_us=budget_us
-                )
-            )
-    async with _backend(url, open_transport, always_streams=True) as backend, _service(backend) as service:
-        rows.append(
-            await _measure(
-                f"stream, {driver}, {loop}",
-                lambda: _read(service, new()),
+    async with (
+        _backend(url, open_transport, always_streams=False) as whole,
+        _backend(url, open_transport, always_streams=True) as streaming,
+        _service(whole) as service,
+        _service(streaming) as streaming_service,
+    ):
+        yield [
+            _Case(path=f"whole, adapter, {by}", call=lambda: whole.complete(_PROMPT), callers=_CALLERS, calls=calls),
+            _Case(
+                path=f"whole, submit, {by}",
+                call=lambda: service.submit(new()),
+                callers=_CALLERS,
+                calls=calls,
+                budget_us=_SUBMIT_BUDGET_US if is_fast else None,
+            ),
+            _Case(
+                path=f"whole by a stream, adapter, {by}",
+                call=lambda: streaming.complete(_PROMPT),
+                callers=_CALLERS,
+                calls=calls,
+            ),
+            _Case(
+                path=f"whole by a stream, submit, {by}",
+                call=lambda: streaming_service.submit(new()),
+                callers=_CALLERS,
+                calls=calls,
+            ),
+            _Case(
+                path=f"stream, {by}",
+                call=lambda: _read(streaming_service, new()),
                 callers=_READERS,
                 calls=calls // 2,
                 budget_us=_STREAM_BUDGET_US if is_fast else None,
-            )
-        )
-    return rows
+            ),
+        ]
 
 
 async def _read(service: Orchestrator, request: Request) -> None:
@@ -260,15 +291,24 @@ async def _read(service: Orchestrator, request: Request) -> None:
             pass
 
 
+async def _by_aiohttp(url: str) -> list[Row]:
+    async with _bare_cases(url) as bare, _own_cases(url, "aiohttp", AiohttpTransport, "asyncio") as own:
+        return await _measure(bare + own)
+
+
+async def _by_httpx(url: str, loop: str) -> list[Row]:
+    async with _own_cases(url, "httpx2", HttpxTransport, loop) as own:
+        return await _measure(own)
+
+
 def main() -> bool:
     """Print the table and return whether every budget is kept."""
     gc.collect()
     gc.freeze()
     with _server() as url:
-        rows = anyio.run(_bare_rows, url)
-        rows += anyio.run(_own_rows, url, "aiohttp", AiohttpTransport, "asyncio")
+        rows = anyio.run(_by_aiohttp, url)
         for loop in ("asyncio", "trio"):
-            rows += anyio.run(_own_rows, url, "httpx2", HttpxTransport, loop, backend=loop)
+            rows += anyio.run(_by_httpx, url, loop, backend=loop)
     title = f"Over HTTP, {_CALLERS} callers, {_READERS} readers of {_PIECES} pieces, load {os.getloadavg()[0]:.1f}"
     return report(title, rows, packages=("aiohttp", "httpx2", "openai", "anyio", "trio"))
 
