@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["AiohttpTransport"]
 
 _RAISED: Final = (aiohttp.ClientError, OSError)
-_READ_BYTES: Final = 64 * 1024
-"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds twice as much."""
+_READ_BYTES: Final = 4 * 1024
+"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds twice as much. By default that
+is 128 KiB, for each of those who read slowly (adr/0028)."""
 
 _is_new: Final = ContextVar("_is_new", default=False)
 """Whether a connection was opened for the call of this task."""

@@ -393,6 +393,27 @@ async def test_server_is_held_back_by_a_reader_who_does_not_read(driver: Driver)
     assert sent_bytes < 30_000_000  # what the kernel and the driver hold between the two
 
 
+@pytest.mark.slow
+async def test_driver_itself_holds_little_of_an_answer_that_nobody_reads(driver: Driver) -> None:
+    gate = anyio.Event()
+
+    async def in_many_parts(_: Asked, stream: SocketStream) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        for _ in range(100):
+            await stream.send(bytes(1024))
+            await anyio.sleep(0.002)  # so that each arrives by itself
+        gate.set()
+        await anyio.sleep_forever()
+
+    async with talking(driver, in_many_parts) as (_, transport):
+        incoming = await post(transport)
+        await gate.wait()
+        held_bytes = len(incoming.read_nowait())
+        await incoming.aclose()
+
+    assert held_bytes <= 32 * 1024
+
+
 @pytest.mark.parametrize("answer", [b"", chunked(b"one", ends=False)], ids=["before the head", "within the body"])
 async def test_cancelled_call_closes_its_connection_within_a_second(driver: Driver, answer: bytes) -> None:
     async with talking(driver, saying(answer)) as (server, transport):
