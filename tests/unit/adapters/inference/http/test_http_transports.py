@@ -399,8 +399,8 @@ async def test_driver_itself_holds_little_of_an_answer_that_nobody_reads(driver:
 
     async def in_many_parts(_: Asked, stream: SocketStream) -> None:
         await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-        for _ in range(100):
-            await stream.send(bytes(1024))
+        for number in range(100):
+            await stream.send(bytes([number]) * 1024)
             await anyio.sleep(0.002)  # so that each arrives by itself
         gate.set()
         await anyio.sleep_forever()
