@@ -30,8 +30,8 @@ class HttpConfig:
             client of OpenAI.
         keep_alive_s: seconds for which a connection is kept unused; default 4.0, less than the 5 after which uvicorn
             and llama-server close it.
-        max_reply_bytes: the longest answer: the body of a whole one, the text and the calls of one that streams;
-            default 10 MiB, unmeasured.
+        max_reply_bytes: the longest answer: the body of a whole one, the text as UTF-8 and the calls of one that
+            streams; default 10 MiB, unmeasured.
         max_line_bytes: the longest line of a stream; default 1 MiB, unmeasured.
         max_stream_bytes: the longest stream, with all that stands around its text; default 256 MiB, unmeasured.
 
