@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from holdfast.adapters.gateway.body_shape import Part
+from holdfast.adapters.gateway.body_shape import Listed, Part
 from holdfast.adapters.gateway.chat_messages import ChatMessage, NamedTool, ToolDefinition, ToolSelection
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.ports.inference import Parameters, ResponseFormat, ToolChoice
@@ -76,18 +76,18 @@ class ChosenModel(Part):
 class ChatBody(Part):
     """A conversation to be answered."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[Listed[ChatMessage], Field(min_length=1)]
     model: Annotated[str, Field(min_length=1)] = ANY_MODEL
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Listed[str] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     response_format: Annotated[_TextFormat | _JsonFormat | _SchemaFormat, Field(discriminator="type")] | None = None
-    tools: list[ToolDefinition] | None = None
+    tools: Listed[ToolDefinition] | None = None
     tool_choice: ToolSelection | None = None
     parallel_tool_calls: bool | None = None
 
@@ -97,7 +97,7 @@ class ChatBody(Part):
     frequency_penalty: _Zero | None = None
     presence_penalty: _Zero | None = None
     logit_bias: _Nothing | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Listed[Literal["text"]] | None = None
 
     user: _Harmless = None
     metadata: _Harmless = None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from holdfast.adapters.gateway.body_shape import Part
+from holdfast.adapters.gateway.body_shape import Listed, Part
 from holdfast.adapters.gateway.json_text import encode_json
 from holdfast.ports.inference import Message, Role, Tool, ToolCall
 
@@ -24,7 +24,7 @@ class _TextPart(Part):
     text: str
 
 
-_Content = str | list[_TextPart]
+_Content = str | Listed[_TextPart]
 
 
 class _SystemMessage(Part):
@@ -59,7 +59,7 @@ class _ToolCall(Part):
 class _AssistantMessage(Part):
     role: Literal["assistant"]
     content: _Content | None = None
-    tool_calls: list[_ToolCall] = Field(default=[])
+    tool_calls: Listed[_ToolCall] = Field(default=[])
     refusal: None = None
     audio: None = None
     function_call: None = None
@@ -122,12 +122,11 @@ class NamedTool(Part):
 
 
 def _kind(selection: object) -> str:
-    # In words of pydantic's own, of which no error is told to be at a place that nobody wrote.
-    return "str" if isinstance(selection, str) else "dict[]"
+    return "word" if isinstance(selection, str) else "tool"
 
 
 ToolSelection = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag("str")] | Annotated[NamedTool, Tag("dict[]")],
+    Annotated[Literal["auto", "none", "required"], Tag("word")] | Annotated[NamedTool, Tag("tool")],
     Discriminator(_kind),
 ]
 """Whether tools must be called, or the one that must."""

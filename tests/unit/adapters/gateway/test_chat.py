@@ -432,10 +432,10 @@ async def test_chat_field_that_cannot_be_honoured_is_refused_by_its_name(field: 
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "user", "content": "hi", "name": "ann"}, "messages.0.user.name"),
+        ({"role": "user", "content": "hi", "name": "ann"}, "messages.0.name"),
         ({"role": "critic", "content": "hi"}, "messages.0"),
-        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "messages.0.user.content"),
-        ({"role": "tool", "content": "hi"}, "messages.0.tool.tool_call_id"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "messages.0.content.0.type"),
+        ({"role": "tool", "content": "hi"}, "messages.0.tool_call_id"),
         ("hi", "messages.0"),
     ],
 )
@@ -444,7 +444,7 @@ async def test_chat_message_that_is_not_understood_is_refused_by_its_place(messa
         answer = await gateway.client.post(CHAT, {"messages": [message]})
 
     assert answer.status == 400
-    assert answer.document["error"]["param"].startswith(param)
+    assert answer.document["error"]["param"] == param
 
 
 @pytest.mark.parametrize("document", [[], "text", 3, None])
@@ -453,7 +453,61 @@ async def test_chat_body_that_is_no_object_is_refused(document: object) -> None:
         answer = await gateway.client.post(CHAT, document)
 
     assert answer.status == 400
-    assert answer.document["error"]["code"] == "invalid_field"
+    assert answer.document["error"] == {
+        "message": "the body: must be an object",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_field",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"messages": [3]}, "messages.0"),
+        ({"messages": [{"role": "assistant", "tool_calls": [3]}]}, "messages.0.tool_calls.0"),
+        ({"tools": [3]}, "tools.0"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": 3}}]}, "tools.0.function.parameters"),
+        ({"tool_choice": {"type": "function", "function": 3}}, "tool_choice.function"),
+        ({"response_format": 3}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": 3}}, "response_format.json_schema"),
+        ({"stream_options": 3}, "stream_options"),
+    ],
+)
+async def test_chat_part_that_is_no_object_is_refused_by_its_place_in_words_of_json(
+    given: dict[str, object], param: str
+) -> None:
+    async with opened_gateway({"a": Answering()}) as gateway:
+        answer = await gateway.client.post(CHAT, {**question(), **given})
+
+    assert answer.document["error"]["message"] == f"{param}: must be an object"
+    assert answer.document["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"messages": [0] * 500},
+        {"messages": [{"role": "user", "content": [0] * 500}]},
+        {"messages": [{"role": "assistant", "tool_calls": [0] * 500}]},
+        {"tools": [0] * 500},
+        {"stop": [0] * 500},
+        {"modalities": [0] * 500},
+    ],
+)
+async def test_chat_list_that_is_wrong_throughout_is_refused_by_its_first_item(given: dict[str, object]) -> None:
+    async with opened_gateway({"a": Answering()}) as gateway:
+        answer = await gateway.client.post(CHAT, {**question(), **given})
+
+    assert answer.document["error"]["param"].endswith(".0")
+
+
+async def test_chat_body_of_more_unknown_fields_than_are_told_is_refused_without_them() -> None:
+    async with opened_gateway({"a": Answering()}) as gateway:
+        answer = await gateway.client.post(CHAT, question() | {str(number): 0 for number in range(101)})
+
+    assert answer.status == 400
+    assert answer.document["error"]["message"] == "the body: more than 100 fields are wrong"
 
 
 async def test_chat_refusal_repeats_nothing_of_the_value() -> None:
