@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from holdfast.domain.deduplication_key import DeduplicationKey
 from holdfast.domain.failure_copy import copy_failure

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio
+import anyio.lowlevel
 
 from holdfast.domain.deadline import Deadline
 from holdfast.domain.stream_log import StreamLog

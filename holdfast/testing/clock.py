@@ -17,6 +17,7 @@ from contextvars import Context
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 
 from holdfast.ports.clock import Clock
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from holdfast.adapters.redis.session_codec import (
     name_of,

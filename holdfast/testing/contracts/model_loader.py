@@ -13,6 +13,7 @@ import gc
 import weakref
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from holdfast.ports.errors import BackendError
