@@ -62,8 +62,8 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     _check_gateway(settings)
     require(
         settings.only_backend is None or settings.only_backend in settings.backends,
-        f"{settings.only_backend!r} is none of the backends: {_listed(settings.backends)}; choose one of these, or say in "
-        f"backends.{settings.only_backend} what it is and where",
+        f"{settings.only_backend!r} is none of the backends: {_listed(settings.backends)}; choose one of these, or "
+        f"say in backends.{settings.only_backend} what it is and where",
         path="only_backend",
     )
     _check_guard(settings.guard, "guard")

@@ -170,7 +170,7 @@ async def test_only_backend_is_used_as_if_there_were_no_others() -> None:
 async def test_only_backend_that_there_is_not_is_refused() -> None:
     settings = Settings(only_backend="opena")
 
-    said = r"^only_backend: 'opena' is none of the backends: extractive; choose one of these, or say in backends\.opena "
+    said = r"^only_backend: 'opena' is none of the backends: extractive; choose one of these, or say in backends\.opena"
     with pytest.raises(ConfigurationError, match=said):
         async with open_orchestrator(settings):
             pass
