@@ -34,8 +34,8 @@ __all__ = ["AiohttpTransport"]
 
 _RAISED: Final = (aiohttp.ClientError, OSError)
 _READ_BYTES: Final = 4 * 1024
-"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds about twice as much, which by its own
-default would be 512 KiB for each of those who read slowly (adr/0028)."""
+"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds about twice as much, which by its
+own default would be 512 KiB for each of those who read slowly (adr/0028)."""
 
 _is_new: Final = ContextVar("_is_new", default=False)
 """Whether a connection was opened for the call of this task."""
