@@ -135,7 +135,7 @@ class Refuse:
         else:
             known = name.split(".")[0] in {allowed} | sys.stdlib_module_names
         if not known:
-            raise ImportError(f"refused: {{name}}")
+            raise ModuleNotFoundError(f"refused: {{name}}", name=name)
 
 sys.meta_path.insert(0, Refuse())
 for name in {names}:
