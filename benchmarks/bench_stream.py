@@ -120,7 +120,7 @@ def _timer_row(loop: str) -> Row:
 
 
 def _log_row() -> Row:
-    log, position = StreamLog(max_ahead_bytes=24 * 1024), 0
+    log, position = StreamLog(max_ahead_bytes=StreamingConfig().max_ahead_bytes), 0
 
     def pass_on() -> None:
         nonlocal position
