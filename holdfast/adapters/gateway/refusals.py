@@ -2,7 +2,7 @@
 
 Responsibility: which status each error of Holdfast has, and the error object that goes with it.
 Guarantees: one table for every error; 429 and 503 always say when to come back; an error tells no more than its
-    message, which holds no secret and no payload.
+    message, which holds no secret and no payload; one of our own stores not even that.
 Not responsible for: raising them.
 Source: RFC 9110, sections 15.5, 15.6 and 10.2.3; OpenAI, "Error codes".
 """
@@ -166,9 +166,17 @@ def refusal_of(error: HoldfastError) -> Refusal:
         return bad_request(str(error), code=_code(error))
     status, kind = next(_TABLE[known] for known in type(error).__mro__ if known in _TABLE)
     retry_after_s = _retry_after_s(error) if status in _COME_BACK else None
-    # What ends here is this instance, of which a client cannot open a new one.
-    message = "this instance is ending; ask again" if isinstance(error, ClosedError) else str(error)
-    return Refusal(status=status, kind=kind, code=_code(error), message=message, retry_after_s=retry_after_s)
+    return Refusal(status=status, kind=kind, code=_code(error), message=_message(error), retry_after_s=retry_after_s)
+
+
+def _message(error: HoldfastError) -> str:
+    match error:
+        case ClosedError():  # what ends is this instance, of which a client cannot open a new one
+            return "this instance is ending; ask again"
+        case SessionStoreError():  # whose own words name our files and addresses
+            return "sessions cannot be read or written now; ask again"
+        case _:
+            return str(error)
 
 
 def _retry_after_s(error: HoldfastError) -> int:

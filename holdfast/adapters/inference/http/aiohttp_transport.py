@@ -7,6 +7,8 @@ Not responsible for: trio, which aiohttp does not run on: see `holdfast.adapters
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -148,11 +150,19 @@ def _told(error: Exception, *, is_reused: bool) -> TransportError:
         case aiohttp.ServerTimeoutError():
             return SlowConnectError("no connection in time")
         case aiohttp.ClientConnectorError():
-            return UnreachableError(f"no connection: {error.os_error.strerror or type(error).__name__}")
+            return UnreachableError(f"no connection: {_reason(error.os_error) or type(error).__name__}")
         case aiohttp.ClientResponseError():
             return MalformedAnswerError("what came is no HTTP")
         case _:
             return BrokenConnectionError("the connection broke", is_stale=is_reused)
+
+
+def _reason(error: OSError) -> str | None:
+    # The loop writes the address into it, which is nothing for the clients of a service. The numbers of TLS and of
+    # looking up names are none of the system's.
+    if error.errno is None or error.errno < 0 or isinstance(error, ssl.SSLError):
+        return error.strerror
+    return os.strerror(error.errno)
 
 
 _: type[Transport] = AiohttpTransport

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from holdfast.adapters.gateway.refusals import refusal_of
-from holdfast.ports.errors import ClosedError, HoldfastError, RateLimitedError
+from holdfast.ports.errors import ClosedError, HoldfastError, RateLimitedError, SessionStoreError
 from tests.unit.ports.test_errors import EXAMPLES
 
 STATUSES = {
@@ -43,6 +43,11 @@ STATUSES = {
     "StoreRefusedError": 500,
 }
 
+OWN_WORDS: dict[type[HoldfastError], str] = {
+    ClosedError: "this instance is ending; ask again",
+    SessionStoreError: "sessions cannot be read or written now; ask again",
+}
+
 
 def examples() -> list[HoldfastError]:
     """Return one of each; what is too large for a limit, for which no waiting helps, has a test of its own."""
@@ -55,9 +60,7 @@ def test_refusal_of_an_error_has_the_status_that_says_whose_fault_it_is(error: H
 
     assert refusal.status == STATUSES.get(type(error).__name__, refusal.status)
     assert 400 <= refusal.status < 600
-    assert refusal.message == (
-        str(error) if not isinstance(error, ClosedError) else "this instance is ending; ask again"
-    )
+    assert refusal.message == OWN_WORDS.get(type(error), str(error))
     assert (refusal.retry_after_s is not None) == (refusal.status in {429, 503})
 
 

@@ -336,7 +336,7 @@ class BrokenStore(MemorySessions):
     """Keeps nothing."""
 
     async def create(self, session: Session, *, bounds: SessionBounds) -> tuple[RemovedSession, ...]:
-        raise SessionStoreError("the disk is full", path="sessions.sqlite")
+        raise SessionStoreError("no answer from 10.0.0.7:6379", path="/srv/sessions.sqlite")
 
 
 async def test_sessions_that_cannot_be_kept_are_503_with_retry_after() -> None:
@@ -345,6 +345,7 @@ async def test_sessions_that_cannot_be_kept_are_503_with_retry_after() -> None:
 
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) >= 1
+    assert answer.document["error"]["message"] == "sessions cannot be read or written now; ask again"
 
 
 @pytest.mark.parametrize(

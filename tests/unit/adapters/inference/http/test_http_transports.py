@@ -244,10 +244,12 @@ async def test_nobody_there_is_unreachable(driver: Driver) -> None:
         url = server.url
     transport = driver.open_transport(url, HttpConfig())
     try:
-        with pytest.raises(UnreachableError):
+        with pytest.raises(UnreachableError) as caught:
             await post(transport)
     finally:
         await transport.aclose()
+
+    assert str(caught.value) in {"no connection", "no connection: Connection refused"}
 
 
 async def test_name_that_nobody_has_is_unreachable(driver: Driver) -> None:
