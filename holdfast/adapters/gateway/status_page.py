@@ -102,7 +102,7 @@ class StatusPage:
 <p id="trouble" role="status"></p>
 </header>
 <main>
-<h2>Over the last ten minutes</h2>
+<h2>Over the last minutes, ten at most</h2>
 <div class="cards">{figures}</div>
 <h2>Now</h2>
 <div class="cards">{sections}</div>
