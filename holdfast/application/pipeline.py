@@ -112,6 +112,14 @@ class Pipeline:
 
         Cancellation: the turn leaves the queue and gives back what it holds.
         """
+        reply = await self._run_limited(turn, urgency, outlet)
+        if turn.session is not None:
+            if outlet is not None:
+                await outlet.wait_delivered()  # or what nobody has been told would be remembered
+            await self._sessions.append_turn(turn.session.head, turn.request.messages, reply.text)
+        return reply
+
+    async def _run_limited(self, turn: Turn, urgency: Urgency, outlet: Outlet | None) -> Reply:
         estimate = estimate_tokens(turn.conversation)
         limit = self._tenants.get(turn.request.tenant)
         if limit is None:
@@ -161,14 +169,12 @@ class Pipeline:
             outlet=None if self._finishing.holds_back(request.parameters, name) else outlet,
         )
         if metered is not None:
-            metered.answer(routed.completion.usage)  # also if it is rejected, or cannot be kept
+            metered.answer(routed.completion.usage)  # also if it is rejected
         finished = await self._finishing.finish(
             routed, prompt, persona=name, idempotent=request.idempotent, deadline=urgency.deadline
         )
         answered_s = self._clock.monotonic_s()
         completion = finished.completion
-        if turn.session is not None:
-            await self._sessions.append_turn(turn.session.head, request.messages, completion.text)
         return Reply(
             text=completion.text,
             backend=routed.route.name,

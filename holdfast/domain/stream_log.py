@@ -48,6 +48,7 @@ class StreamLog:
 
     __slots__ = (
         "_blocks",
+        "_delivered_to",
         "_ended",
         "_grown",
         "_impatient",
@@ -76,6 +77,7 @@ class StreamLog:
         self._tail = bytearray()
         self._tail_at = 0
         self._read_to = 0
+        self._delivered_to = 0
         self._impatient = 0
         self._ended = False
         self._grown: anyio.Event | None = None
@@ -90,6 +92,11 @@ class StreamLog:
     def has_ended(self) -> bool:
         """Whether nothing more will come."""
         return self._ended
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether somebody has read all of it and asked for more, or waits for nothing but its end."""
+        return self._delivered_to == self.size_bytes or self._impatient > 0
 
     def text(self) -> str:
         """Return everything so far."""
@@ -118,13 +125,16 @@ class StreamLog:
         long answer, or take it slowly, do not each hold much of it.
 
         Args:
-            position: 0 for the beginning, or what an earlier `read` returned.
+            position: 0 for the beginning, or what an earlier `read` returned: what is before it has been passed on.
 
         Complexity: O(text returned), and O(log text) for those who are far behind.
         """
         text, start = (self._tail, self._tail_at) if position >= self._tail_at else self._block(position)
         begin = position - start
         if begin == len(text):
+            if position > self._delivered_to:
+                self._delivered_to = position
+                self._wake_writer()
             return "", position
         end = min(begin + self._max_ahead_bytes, begin + _BLOCK_BYTES, len(text))
         while end < len(text) and text[end] & 0xC0 == 0x80:  # in the middle of a letter
@@ -159,7 +169,7 @@ class StreamLog:
         await self._grown.wait()
 
     async def wait_roomier(self) -> None:
-        """Wait until somebody has read on, is in a hurry, or the text has ended."""
+        """Wait until somebody has read on, or found nothing more, is in a hurry, or the text has ended."""
         if self._roomy is None:
             self._roomy = anyio.Event()
         await self._roomy.wait()

@@ -77,6 +77,14 @@ class Outlet:
         """Return what has gone out."""
         return self._log.text()
 
+    async def wait_delivered(self) -> None:
+        """Wait until somebody has read all of it and asked for more, or waits for nothing but the end.
+
+        Cancellation: as when nobody is left to read; nothing is changed.
+        """
+        while not self._log.is_delivered:
+            await self._log.wait_roomier()
+
     def deliver_nowait(self, piece: str) -> bool:
         """Take `piece` and return True if there is room for it now and somebody is left to read it."""
         return self._log.try_append(piece)

@@ -29,6 +29,7 @@ class StreamLogMachine(RuleBasedStateMachine):
         self.heard: list[str] = []
         self.positions: list[int] = []
         self.foremost = 0
+        self.passed_on_to = 0
         self.hurried = 0
 
     @rule(piece=PIECES)
@@ -54,6 +55,7 @@ class StreamLogMachine(RuleBasedStateMachine):
         before = self.positions[who]
 
         piece, self.positions[who] = self.log.read(before)
+        self.passed_on_to = max(self.passed_on_to, before)
 
         self.heard[who] += piece
         self.foremost = max(self.foremost, self.positions[who])
@@ -91,6 +93,10 @@ class StreamLogMachine(RuleBasedStateMachine):
     def log_holds_what_was_written_and_no_more(self) -> None:
         assert self.log.text() == self.written
         assert self.log.size_bytes == size(self.written)
+
+    @invariant()
+    def log_is_delivered_once_all_was_passed_on_or_while_somebody_is_in_a_hurry(self) -> None:
+        assert self.log.is_delivered == (self.passed_on_to == size(self.written) or self.hurried > 0)
 
     @invariant()
     def end_is_told_once(self) -> None:

@@ -362,6 +362,31 @@ async def test_submit_cancelled_at_every_checkpoint_leaves_whole_turns_and_holds
         assert await sweep_cancellation(scenario, check) >= 4
 
 
+async def test_stream_cancelled_at_every_checkpoint_leaves_whole_turns_and_holds_nothing() -> None:
+    async with opened(
+        {"a": Answering(text=NUMBERED, delay_s=0.1)}, session_store=nullcontext(SlowStore(clock=VirtualClock()))
+    ) as orchestrator:
+        await orchestrator.sessions.create(tenant="default", session_id="s")
+        whole: list[str] = []
+
+        async def scenario() -> None:
+            pieces: list[str] = []
+            async with orchestrator.stream(replace(ask(), no_cache=True)) as stream:
+                async for piece in stream:
+                    pieces.append(piece)
+                    await anyio.sleep(0.1)
+                    whole.append("".join(pieces))
+
+        async def check() -> None:
+            await anyio.sleep(100.0)
+            kept = await said(orchestrator)
+            assert set(kept[1::2]) <= set(whole)
+            assert len(kept) % 2 == 0
+            assert_nothing_is_held(orchestrator.health())
+
+        assert await sweep_cancellation(scenario, check) >= 4
+
+
 @pytest.mark.real_time
 async def test_submit_goes_on_with_a_session_that_an_earlier_process_kept_in_a_database(tmp_path: Path) -> None:
     backend = Answering(text=NUMBERED)

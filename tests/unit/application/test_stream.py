@@ -468,6 +468,49 @@ async def test_stream_that_does_not_reach_its_end_is_not_saved_in_its_session(sc
     assert session.messages == ()
 
 
+async def test_stream_left_once_its_answer_is_complete_but_not_read_is_not_saved_in_its_session() -> None:
+    at_once = scripted(Pieces(pieces=WORDS))
+    async with opened({"a": at_once}) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        async with orchestrator.stream(replace(ask(), session_id=session_id)) as stream:
+            await anext(aiter(stream))
+            await anyio.sleep(5.0)
+            slots = orchestrator.health().admission.limit.in_flight
+        await anyio.sleep(1.0)
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+        assert session.messages == ()
+        assert slots == 0  # nothing is held for a reader who takes its time
+        assert_nothing_is_held(orchestrator.health())
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["as it comes", "whole"])
+async def test_stream_read_slowly_to_its_end_is_saved_in_its_session(as_json: bool) -> None:
+    text = '{"a": 42}'
+    parameters = Parameters(response_format=ResponseFormat.JSON if as_json else ResponseFormat.TEXT)
+    async with opened({"a": scripted(Pieces(pieces=(text[:4], text[4:])))}) as orchestrator:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        async with orchestrator.stream(replace(ask(), session_id=session_id, parameters=parameters)) as stream:
+            async for _ in stream:
+                await anyio.sleep(12.0)
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+    assert [message.content for message in session.messages] == [ask().messages[0].content, text]
+
+
+async def test_stream_left_unread_is_saved_in_its_session_for_who_waits_for_the_whole_of_it() -> None:
+    async with opened({"a": scripted(SPOKEN)}) as orchestrator, anyio.create_task_group() as tasks:
+        session_id = await orchestrator.sessions.create(tenant="default")
+        request = replace(ask(), session_id=session_id)
+        async with orchestrator.stream(request) as stream:
+            await anext(aiter(stream))
+            tasks.start_soon(orchestrator.submit, request)
+            await anyio.sleep(10.0)
+        session = await orchestrator.sessions.open(session_id, tenant="default")
+
+    assert [message.content for message in session.messages] == [ask().messages[0].content, TEXT]
+
+
 async def test_stream_callers_own_error_passes_through_and_is_no_failure_of_the_service() -> None:
     error = ConnectionResetError("the browser went away")
     async with opened({"a": scripted(SPOKEN)}) as orchestrator:

@@ -128,6 +128,32 @@ def test_append_has_room_while_somebody_waits_for_the_end() -> None:
     assert not log.try_append("i")
 
 
+def test_text_is_delivered_once_its_reader_has_asked_for_what_follows_the_last_of_it() -> None:
+    log = log_of("abc")
+    _, position = log.read(0)
+    read = log.is_delivered
+
+    log.read(position)
+    asked_for_more = log.is_delivered
+    log.try_append("d")
+
+    assert (read, asked_for_more, log.is_delivered) == (False, True, False)
+
+
+def test_text_is_delivered_to_whoever_waits_for_the_end_alone() -> None:
+    log = log_of("abc")
+
+    log.hurry()
+    hurried = log.is_delivered
+    log.unhurry()
+
+    assert (hurried, log.is_delivered) == (True, False)
+
+
+def test_text_of_nothing_is_delivered() -> None:
+    assert log_of().is_delivered
+
+
 def test_append_after_the_end_changes_nothing() -> None:
     log = log_of("a")
     log.end()

@@ -51,6 +51,39 @@ async def test_deliver_without_room_waits_for_a_reader_and_lifts_the_deadline() 
     assert deadline.is_lifted
 
 
+async def test_wait_delivered_returns_when_all_was_read_and_more_is_asked_for() -> None:
+    text = log()
+    out = outlet(text)
+    await out.deliver("abcd")
+
+    async def read_slowly() -> None:
+        position = -1
+        while (next_position := text.read(max(position, 0))[1]) != position:
+            position = next_position
+            await anyio.sleep(20.0)
+
+    began_s = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read_slowly)
+        await out.wait_delivered()
+
+    assert anyio.current_time() - began_s == pytest.approx(20.0)
+
+
+async def test_wait_delivered_returns_when_somebody_waits_for_the_end_alone() -> None:
+    text = log()
+    out = outlet(text)
+    await out.deliver("abcd")
+
+    with anyio.fail_after(1.0):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(out.wait_delivered)
+            await anyio.wait_all_tasks_blocked()
+            text.hurry()
+
+    assert text.is_delivered
+
+
 async def test_deliver_while_nobody_reads_ends_after_the_stall_timeout_with_its_seconds() -> None:
     out = outlet(log())
     await out.deliver("abcd")
