@@ -94,7 +94,7 @@ async def _check_backend(name: str, container: Container) -> Check:
             case Backend():
                 instance = await backend.provider.create()
                 await backend.provider.close(instance)
-                detail = "ready"
+                detail = "set up; not asked, which may cost"
             case Model():
                 guard = HostGuard(container.host_memory(), container.settings().host_guard)
                 guard.check(backend.loader.name, backend.loader.size_bytes)

@@ -86,6 +86,14 @@ async def test_diagnose_defaults_pass_and_say_what_is_left_out() -> None:
     assert diagnosis.checks[2].detail == "ready: 0 in memory"
 
 
+async def test_diagnose_backend_is_not_asked_and_not_said_to_be_ready() -> None:
+    nobody = {"x": {"kind": "openai", "base_url": "http://127.0.0.1:1/v1"}}
+
+    diagnosis = await diagnose(*loaded(Settings.model_validate({"backends": nobody})))
+
+    assert (diagnosis.checks[0].passed, diagnosis.checks[0].detail) == (True, "set up; not asked, which may cost")
+
+
 async def test_diagnose_backend_out_of_reach_is_told_and_the_others_are_still_tried() -> None:
     settings, container = loaded(Settings())
     guard = settings.settings.guard
