@@ -11,6 +11,7 @@ Source: uvicorn's settings; it runs on asyncio only.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import socket
 import sys
@@ -136,7 +137,10 @@ def _listen(options: GatewayOptions) -> socket.socket:
         )[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        raise ConfigurationError(f"cannot listen on {place}: {error}", path="gateway.port") from error
+        is_host = isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+        path = "gateway.host" if is_host else "gateway.port"
+        reason = str(error).partition(" (while")[0]  # the address follows there, which is told already
+        raise ConfigurationError(f"cannot listen on {place}: {reason}", path=path) from error
 
 
 _: GatewayServer = serve_gateway

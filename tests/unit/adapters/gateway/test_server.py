@@ -1,11 +1,15 @@
-"""What a server in somebody's own program leaves alone."""
+"""What a server in somebody's own program leaves alone, and where it cannot listen."""
 
 from __future__ import annotations
 
 import gc
 
+import anyio
 import pytest
 
+from holdfast.adapters.gateway.server import serve_gateway
+from holdfast.ports.errors import ConfigurationError
+from holdfast.ports.gateway import GatewayOptions
 from tests.fakes.gateway import served
 from tests.fakes.service import Answering, opened
 
@@ -23,3 +27,14 @@ async def test_server_that_is_embedded_leaves_the_garbage_collection_of_its_prog
         meanwhile = gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()
 
     assert meanwhile == before
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1"])
+async def test_server_on_a_host_that_this_machine_is_not_is_refused_by_the_host(host: str) -> None:
+    options = GatewayOptions(host=host, port=0)
+    async with opened({"a": Answering()}) as service:
+        with pytest.raises(ConfigurationError) as caught:
+            await serve_gateway(service, options, stop=anyio.Event(), on_listening=pytest.fail)
+
+    assert caught.value.path == "gateway.host"
+    assert str(caught.value).count(host) == 1
