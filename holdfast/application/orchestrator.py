@@ -172,7 +172,7 @@ class Orchestrator:
         """Give the reply to `request` while it comes, for the length of an ``async with`` block.
 
         The request takes the same path as in `submit`, in a task of the engine's own, and shares its answer with both
-        streams and submits. Its text goes out as it comes, or as one piece where all of it has to be seen first (JSON).
+        streams and submits. Its text goes out as it comes, or all at once where it has to be seen whole first (JSON).
         A failure is tried again, and elsewhere, until the first piece has gone out.
 
         The block is part of the request: it is cancelled at the deadline, unless the reply is complete by then. Whoever

@@ -105,7 +105,8 @@ class Pipeline:
         Args:
             turn: what was asked.
             urgency: its priority and deadline.
-            outlet: where its text goes while it comes; nothing goes there if all of it has to be seen first.
+            outlet: where its text goes while it comes; if all of it has to be seen first, it goes there after that, and
+                only in a session.
 
         Raises:
             Exception: as `Orchestrator.submit` says; nothing of the turn is held any more.
@@ -115,6 +116,8 @@ class Pipeline:
         reply = await self._run_limited(turn, urgency, outlet)
         if turn.session is not None:
             if outlet is not None:
+                if not outlet.sent_bytes:
+                    await outlet.deliver(reply.text)
                 await outlet.wait_delivered()  # or what nobody has been told would be remembered
             await self._sessions.append_turn(turn.session.head, turn.request.messages, reply.text)
         return reply

@@ -468,11 +468,13 @@ async def test_stream_that_does_not_reach_its_end_is_not_saved_in_its_session(sc
     assert session.messages == ()
 
 
-async def test_stream_left_once_its_answer_is_complete_but_not_read_is_not_saved_in_its_session() -> None:
-    at_once = scripted(Pieces(pieces=WORDS))
+@pytest.mark.parametrize("as_json", [False, True], ids=["as it comes", "whole"])
+async def test_stream_left_once_its_answer_is_complete_but_not_read_is_not_saved_in_its_session(as_json: bool) -> None:
+    at_once = scripted(Pieces(pieces=('{"a": ', "42}")))
+    parameters = Parameters(response_format=ResponseFormat.JSON if as_json else ResponseFormat.TEXT)
     async with opened({"a": at_once}) as orchestrator:
         session_id = await orchestrator.sessions.create(tenant="default")
-        async with orchestrator.stream(replace(ask(), session_id=session_id)) as stream:
+        async with orchestrator.stream(replace(ask(), session_id=session_id, parameters=parameters)) as stream:
             await anext(aiter(stream))
             await anyio.sleep(5.0)
             slots = orchestrator.health().admission.limit.in_flight
