@@ -67,9 +67,9 @@ class Application(Protocol):
         """Open the service for the length of an ``async with`` block.
 
         Args:
-            notify: told, in a sentence for the user, what could not be asked, and is done without.
-            registers: whether others can reach it, so that it is in the registry where the settings say as what; nobody
-                reaches the one that a batch opens.
+            notify: told, in a sentence for the user, what could not be asked and is done without.
+            registers: whether others can reach it: then it is put into the registry, as what the settings say. Nobody
+                reaches the one that a question or a batch opens.
         """
         ...
 

@@ -50,4 +50,4 @@ async def test_gateway_is_served_by_the_parameters_that_the_service_has_read(tmp
     async with serving.open_service(notify=print):
         options = serving.gateway_options()
 
-    assert (options.drain_timeout_s, options.personas) == (7.0, ("terse",))
+    assert (options.drain_timeout_s, options.personas, options.max_body_bytes) == (7.0, ("terse",), 4 * 5000)

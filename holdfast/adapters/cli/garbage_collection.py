@@ -14,8 +14,8 @@ from typing import Final
 __all__ = ["spare_what_stays"]
 
 _YOUNG_OBJECTS: Final = 10_000
-"""How many more objects may be made than freed before the young ones are searched. Python's own 2,000 are what some
-requests at once need, and all of them are freed again by the end of each; adr/0040."""
+"""How many more objects may be made than freed before the young ones are searched. The 2,000 of Python 3.13 are what
+some requests at once need, and all of them are freed again by the end of each; adr/0040."""
 
 
 def spare_what_stays() -> None:

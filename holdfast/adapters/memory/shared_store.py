@@ -3,7 +3,8 @@
 Responsibility: `SharedStore` without a server, and everything that can be kept in one, for tests in which several
     services stand for several processes.
 Guarantees: those of the ports, as long as the process lives.
-Not responsible for: other processes; forgetting: there is something of every limit, budget and breaker that had a name.
+Not responsible for: other processes; forgetting: it keeps something of every limit, budget and breaker that it ever
+    heard of.
 """
 
 from __future__ import annotations

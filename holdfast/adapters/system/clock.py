@@ -20,7 +20,7 @@ __all__ = ["SystemClock"]
 class SystemClock:
     """Seconds since an arbitrary moment, usually the start of the machine."""
 
-    # Not a method around it: every request asks for the time some twenty times (adr/0006).
+    # Not a method around it: every request asks for the time some twenty times.
     monotonic_s = staticmethod(time.monotonic)
 
     async def sleep(self, delay_s: float) -> None:
