@@ -584,6 +584,18 @@ async def test_chat_stream_of_a_large_piece_comes_in_small_events() -> None:
     assert max(len(event) for event in answer.body.split(b"\n\n")) < 10_000
 
 
+async def test_chat_stream_of_a_large_answer_that_was_kept_comes_in_small_events() -> None:
+    text = "ä" * 20_000
+    async with opened_gateway({"a": Telling(text)}) as gateway:
+        await gateway.client.post(CHAT, question())
+        answer = await gateway.client.post(CHAT, question(stream=True))
+
+    *_, ending, _ = events = events_of(answer.body)
+    assert ending["holdfast"]["disposition"] == "cached"
+    assert _text(events) == text
+    assert max(len(event) for event in answer.body.split(b"\n\n")) < 10_000
+
+
 async def test_chat_half_of_a_surrogate_pair_reaches_the_client_as_valid_json() -> None:
     async with opened_gateway({"a": Telling("a\ud83d")}) as gateway:
         whole = await gateway.client.post(CHAT, question())
