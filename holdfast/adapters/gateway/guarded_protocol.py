@@ -27,8 +27,8 @@ from holdfast.ports.gateway import GatewayOptions
 __all__ = ["guarded_protocol"]
 
 _JOINED_BYTES: Final = 2 * 1024
-"""What is sent together at most. Once anything of it waits for the client whoever writes has to wait, too: asyncio lets
-64 KiB wait in this process."""
+"""How much is joined before it is sent. Once any of it waits for the client, whoever writes has to wait, too: asyncio
+would let 64 KiB wait in this process."""
 
 _UNSENT_BYTES: Final = 2 * 1024
 """What may wait for one client in the kernel beyond what is on its way; without a bound it takes megabytes."""
