@@ -216,6 +216,7 @@ def test_cancelled_request_that_was_told_gives_back_nothing_of_one_that_was_not(
     left = world.limits[0].statistics().requests_left
     told.cancel()
 
+    assert left is not None
     assert world.limits[0].statistics().requests_left == left
     untold.cancel()
     assert world.limits[0].statistics().requests_left == left + 1
@@ -417,9 +418,13 @@ def test_limit_that_is_used_while_it_retires_goes_on_being_told() -> None:
     assert world.hubs[0].statistics().followed == 0
 
 
-def test_tenants_that_come_and_go_alone_take_no_room() -> None:
+@pytest.mark.parametrize("lost", [False, True], ids=["from the start", "since the store was lost"])
+def test_tenants_that_come_and_go_alone_take_no_room(lost: bool) -> None:
     clock = ManualClock()
     hub = join(FaultyRates(clock=clock), clock)
+    if lost:
+        run(hub.refresh(emptied=False))
+        clock.advance(60.0)
     tenants = TenantLimits(REQUESTS, {}, clock=clock, max_tracked=10, shared=hub)
     for number in range(100):
         limit = tenants.get(f"{number}")
