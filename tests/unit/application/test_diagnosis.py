@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
@@ -189,6 +190,20 @@ async def test_diagnose_files_that_could_not_be_made_are_told_with_their_setting
     assert failed["sessions"].endswith(
         f"cannot be made: {str(tmp_path / 'file')!r} is no folder that may be written to"
     )
+
+
+@pytest.mark.real_time
+async def test_diagnose_file_in_a_folder_that_may_not_be_written_to_is_told_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs the tests may be allowed everything
+    settings = Settings(sessions=SessionSettings(database=tmp_path / "sessions.sqlite"))
+
+    check = (await diagnose(*loaded(settings))).checks[2]
+
+    assert not check.passed
+    assert check.detail.startswith("sessions.database: ")
+    assert check.detail.endswith(f"cannot be made: {str(tmp_path)!r} is no folder that may be written to")
 
 
 @pytest.mark.real_time
