@@ -8,9 +8,9 @@ Not responsible for: who reads and who writes: see `holdfast.domain.stream_shari
 
 The text is UTF-8 in blocks, not a list of pieces: a token of four letters takes 4 bytes here and 60 as a string of its
 own, and a reader who has fallen behind gets what it missed in pieces of 1 KiB, however small they came. Nor is it one
-run, which would be moved each time that it has to grow, and leave holes behind that nothing fits into. All of it is kept
-until the end, because the reply needs all of it: that is why a newcomer can begin at the beginning, and why a slow reader
-costs the others nothing (adr/0028).
+run, which would be moved each time that it has to grow, and leave holes behind that nothing fits into. All of it is
+kept until the end, because the reply needs all of it: that is why a newcomer can begin at the beginning, and why a slow
+reader costs the others nothing (adr/0028).
 """
 
 from __future__ import annotations
