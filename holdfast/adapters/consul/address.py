@@ -82,10 +82,10 @@ def check_agent(address: str, *, token: str | None, reads_token: bool, ca_file: 
         )
     try:
         Address.parse(address, lambda: None)
-    except ValueError as error:
+    except ValueError:  # which may repeat a password
         raise ConfigurationError(
             "must be http://HOST:PORT or https://HOST:PORT, with no user, path or query", path=f"{section}.address"
-        ) from error
+        ) from None
 
 
 def is_token(text: str) -> bool:
