@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 
 from holdfast.application.persona_desk import PersonaDesk, commanded_reply
 from holdfast.application.pipeline import Pipeline, Turn
@@ -285,7 +286,7 @@ class Orchestrator:
         key = _shared_key(turn)
         if key is None:
             return addressed(await self._pipeline.run(turn, urgency), turn.request, Disposition.CALLED)
-        shared = await self._deduplicator.run(key, lambda flight: self._call(key, turn, flight), urgency=urgency)
+        shared = await self._deduplicator.run(key, partial(self._call, key, turn), urgency=urgency)
         return addressed(shared.value, turn.request, shared.disposition)
 
     async def _call(
@@ -294,7 +295,7 @@ class Orchestrator:
         """Return the reply of another process that is asked the same, or that of the pipeline."""
         if self._answers is None or key is None:
             return await self._pipeline.run(turn, flight, outlet)
-        return await self._answers.run(key, lambda: self._pipeline.run(turn, flight, outlet))
+        return await self._answers.run(key, partial(self._pipeline.run, turn, flight, outlet))
 
     async def _hear(self, visit: Visit) -> Reply | None:
         """Let the turn be that of its session and persona; return the reply if it was a command instead."""
@@ -322,9 +323,7 @@ class Orchestrator:
         if commanded is not None:
             return self._streams.open(None, lambda _flight, _outlet: _at_once(commanded), urgency=visit.urgency)
         key = _shared_key(visit.turn)
-        return self._streams.open(
-            key, lambda flight, outlet: self._call(key, visit.turn, flight, outlet), urgency=visit.urgency
-        )
+        return self._streams.open(key, partial(self._call, key, visit.turn), urgency=visit.urgency)
 
 
 async def _at_once(reply: Reply) -> Reply:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 
 from holdfast.application.finishing import Finishing
 from holdfast.application.routing import FallbackRouter
@@ -137,7 +138,7 @@ class Pipeline:
     ) -> Reply:
         queued_s = self._clock.monotonic_s()
         return await self._admission.call(
-            lambda: self._run_admitted(turn, urgency, outlet, metered, queued_s),
+            partial(self._run_admitted, turn, urgency, outlet, metered, queued_s),
             urgency=urgency,
             size_bytes=turn.size_bytes,
             tokens=tokens,

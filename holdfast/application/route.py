@@ -10,6 +10,7 @@ Not responsible for: which backend is asked: see `holdfast.application.routing`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
@@ -137,36 +138,7 @@ class Route:
 
         What is not idempotent is called once at most. A stream is not hedged: the pieces of two would mix.
         """
-
-        async def ask(metered: MeteredCall | None) -> Completion:
-            async with self._pool.lease() as lease:
-                tally.attempts += 1
-                if metered is not None:
-                    metered.begin()
-                try:
-                    if self._recorder is None:
-                        return await self._put(lease.resource, prompt, outlet, deadline)
-                    return await self._put_and_follow(
-                        self._recorder, lease.resource, prompt, outlet, deadline, number=tally.attempts
-                    )
-                except RefusedError:  # its model could not be loaded, so nobody was asked
-                    tally.attempts -= 1
-                    raise
-
-        async def attempt() -> Completion:
-            limit = self._rate_limit
-            if limit is None:
-                return await ask(None)
-            with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline, outlet=outlet) as metered:
-                try:
-                    completion = await ask(metered)
-                except BackendThrottledError as error:
-                    if error.retry_after_s is not None:
-                        limit.pause(error.retry_after_s)
-                    raise
-                metered.answer(completion.usage)
-            return completion
-
+        attempt = partial(self._attempt, prompt, deadline, tally, outlet)
         guard = self._breaker if not idempotent else self._hedged if outlet is None else self._retried
         self._in_use += 1
         try:
@@ -182,12 +154,43 @@ class Route:
         if self._in_use:
             await self._unused.wait()
 
+    async def _attempt(self, prompt: Prompt, deadline: Deadline, tally: Tally, outlet: Outlet | None) -> Completion:
+        limit = self._rate_limit
+        if limit is None:
+            return await self._ask(prompt, deadline, tally, outlet, None)
+        with MeteredCall(limit, estimate_prompt_tokens(prompt), deadline, outlet=outlet) as metered:
+            try:
+                completion = await self._ask(prompt, deadline, tally, outlet, metered)
+            except BackendThrottledError as error:
+                if error.retry_after_s is not None:
+                    limit.pause(error.retry_after_s)
+                raise
+            metered.answer(completion.usage)
+        return completion
+
+    async def _ask(
+        self, prompt: Prompt, deadline: Deadline, tally: Tally, outlet: Outlet | None, metered: MeteredCall | None
+    ) -> Completion:
+        async with self._pool.lease() as lease:
+            tally.attempts += 1
+            if metered is not None:
+                metered.begin()
+            try:
+                if self._recorder is None:
+                    return await self._put(lease.resource, prompt, outlet, deadline)
+                return await self._put_and_follow(
+                    self._recorder, lease.resource, prompt, outlet, deadline, number=tally.attempts
+                )
+            except RefusedError:  # its model could not be loaded, so nobody was asked
+                tally.attempts -= 1
+                raise
+
     def _put(
         self, backend: InferenceBackend, prompt: Prompt, outlet: Outlet | None, deadline: Deadline
     ) -> Awaitable[Completion]:
         if outlet is not None:
             return stream_attempt(backend, prompt, outlet, name=self.name, timeout=self._stream_timeout)
-        return self._timeout.call(lambda: backend.complete(prompt), deadline=deadline)
+        return self._timeout.call(partial(backend.complete, prompt), deadline=deadline)
 
     async def _put_and_follow(
         self,

@@ -9,6 +9,7 @@ Source: failsafe-go, `policy.Executor`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 from holdfast.domain.deadline import Deadline
@@ -34,7 +35,7 @@ class _Composed:
         self._inner = inner
 
     async def call(self, work: Callable[[], Awaitable[T]], *, deadline: Deadline | None = None) -> T:
-        return await self._outer.call(lambda: self._inner.call(work, deadline=deadline), deadline=deadline)
+        return await self._outer.call(partial(self._inner.call, work, deadline=deadline), deadline=deadline)
 
 
 def compose(outermost: Policy, *inner: Policy) -> Policy:
