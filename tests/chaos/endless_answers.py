@@ -11,6 +11,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 
@@ -20,6 +21,8 @@ from holdfast.application.settings import GuardSettings
 from holdfast.domain import StreamingConfig
 from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.inference import Deliver
+
+_LONG_S: Final = 300.0
 
 
 class Endless:
@@ -42,13 +45,18 @@ def resident_kib() -> int:
 
 async def main(readers: int) -> None:
     """Serve, and tell."""
+    # However busy the machine is, time ends nothing: all of them come at once, and stay.
     settings = Settings(
-        streaming=StreamingConfig(stall_timeout_s=300.0),
-        timeout_s=300.0,
+        streaming=StreamingConfig(stall_timeout_s=_LONG_S),
+        timeout_s=_LONG_S,
         max_in_flight=readers,
-        guard=GuardSettings(pool=PoolConfig(max_size=readers, max_waiters=readers)),
+        guard=GuardSettings(
+            attempt_timeout_s=_LONG_S,
+            stream_idle_timeout_s=_LONG_S,
+            pool=PoolConfig(max_size=readers, max_waiters=readers, acquire_timeout_s=_LONG_S),
+        ),
     )
-    options = GatewayOptions(port=0, write_timeout_s=300.0)
+    options = GatewayOptions(port=0, header_timeout_s=_LONG_S, body_timeout_s=_LONG_S, write_timeout_s=_LONG_S)
     listening = partial(print, flush=True)
     async with (
         open_orchestrator(settings, backends={"endless": Endless()}) as service,
