@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from holdfast.adapters.gateway.body_reading import RefusedRequestError
 from holdfast.adapters.gateway.refusals import bad_request
@@ -21,7 +21,7 @@ __all__ = ["Listed", "Part", "parse_body"]
 B = TypeVar("B", bound=BaseModel)
 T = TypeVar("T")
 
-Listed = Annotated[list[T], FailFast()]
+Listed = Annotated[list[T], Field(fail_fast=True)]
 """A list that is read up to the first item that is wrong: a body of half a million took seconds to refuse."""
 
 

@@ -8,7 +8,6 @@ Not responsible for: how large an answer may become: whoever takes the pieces as
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import Final
 
 from holdfast.ports.inference import Completion, FinishReason, ToolCall, Usage
@@ -37,13 +36,14 @@ class AnswerPieces:
         self.model = model
         self.reason: FinishReason | None = None
         self.size_bytes = 0
-        self._text = StringIO()
+        self._text = bytearray()
         self._calls: dict[int, _CallPieces] = {}
 
     def add_text(self, text: str) -> None:
         """Add a piece of the text."""
-        self._text.write(text)
-        self.size_bytes += _size_bytes(text)
+        added = _utf8(text)
+        self._text += added
+        self.size_bytes += len(added)
 
     def add_call(self, place: int, *, call_id: str = "", name: str = "", arguments: str = "") -> None:
         """Add a piece of the call at `place`, or begin one there."""
@@ -51,19 +51,20 @@ class AnswerPieces:
         if call is None:
             call = self._calls[place] = _CallPieces()
             self.size_bytes += _BYTES_PER_CALL
+        added = _utf8(arguments)
         call.call_id = call.call_id or call_id
         call.name = call.name or name
-        call.arguments.write(arguments)
-        self.size_bytes += _size_bytes(call_id) + _size_bytes(name) + _size_bytes(arguments)
+        call.arguments += added
+        self.size_bytes += len(_utf8(call_id)) + len(_utf8(name)) + len(added)
 
     def completion(self, usage: Usage, *, without_arguments: str = "") -> Completion:
         """Return the answer; `without_arguments` stands in for those of a call of which no piece came."""
         return Completion(
-            text=self._text.getvalue(),
+            text=_text(self._text),
             model=self.model,
             usage=usage,
             tool_calls=tuple(
-                ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments.getvalue() or without_arguments)
+                ToolCall(call_id=call.call_id, name=call.name, arguments=_text(call.arguments) or without_arguments)
                 for call in self._calls.values()
             ),
             finish_reason=self.reason,
@@ -76,9 +77,13 @@ class _CallPieces:
     def __init__(self) -> None:
         self.call_id = ""
         self.name = ""
-        self.arguments = StringIO()
+        self.arguments = bytearray()
 
 
-def _size_bytes(text: str) -> int:
-    # Half of a surrogate pair can come, as an escape of JSON.
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+# Half of a surrogate pair can come, as an escape of JSON.
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(utf8: bytearray) -> str:
+    return utf8.decode("utf-8", "surrogatepass")
