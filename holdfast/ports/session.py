@@ -299,6 +299,14 @@ class Sessions(Protocol):
             system: a message that comes before all others and is never trimmed.
             persona: who answers in it; None leaves that to each request.
             session_id: a name of your own, unique among the tenant's; None makes one that nobody can guess.
+
+        Raises:
+            RequestError: a name is not 1 to 256 printable characters, or there is no such persona.
+            ClosedError: the service is draining.
+            RateLimitedError: the tenant has begun and asked too much; `retry_after_s` says when to come back.
+            SessionConflictError: there is one of that name.
+            SessionTooLargeError: the system message does not fit.
+            SessionStoreError: the store fails.
         """
         ...
 
