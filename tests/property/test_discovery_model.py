@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.domain.discovery import Discovery, DiscoveryConfig
-from holdfast.ports.events import InstanceAppeared, InstanceVanished, RegistryLost, RegistryRejoined
+from holdfast.ports.events import Event, InstanceAppeared, InstanceVanished, RegistryLost, RegistryRejoined
 from holdfast.ports.registry import ServiceInstance
+from holdfast.ports.statistics import DiscoveryStatistics
 from holdfast.testing import VirtualClock, virtual_backend
 from tests.fakes.events import Listener
 from tests.fakes.registry import FlakyRegistry, Listing, instance
@@ -48,10 +49,14 @@ def test_any_history_ends_with_what_is_listed_each_change_told_once_and_a_questi
     backend: str, history: list[tuple[tuple[str, Any], float]], seed: int
 ) -> None:
     name, options = virtual_backend(backend)
-    anyio.run(_assert_follows, history, seed, backend=name, backend_options=options)
+    counts, heard = anyio.run(_follow, history, seed, backend=name, backend_options=options)
+    told = [type(event) for event in heard]
+
+    assert (told.count(InstanceAppeared), told.count(InstanceVanished)) == (counts.appeared, counts.vanished)
+    assert told.count(RegistryLost) == told.count(RegistryRejoined)
 
 
-async def _assert_follows(history: list[tuple[tuple[str, Any], float]], seed: int) -> None:
+async def _follow(history: list[tuple[tuple[str, Any], float]], seed: int) -> tuple[DiscoveryStatistics, list[Event]]:
     registry, listing, listener = OddRegistry(), Listing(), Listener()
     discovery = Discovery(
         registry, "asks", listing, CONFIG, clock=VirtualClock(), random=random.Random(seed).random, events=listener
@@ -78,10 +83,7 @@ async def _assert_follows(history: list[tuple[tuple[str, Any], float]], seed: in
         assert len(in_use) == min(len(everyone), CONFIG.max_instances)
         assert len(registry.named("instances")) <= CONFIG.burst + took_s * CONFIG.max_per_s + 1
 
-    counts = discovery.statistics()
-    told = [type(event) for event in listener.heard]
-    assert (told.count(InstanceAppeared), told.count(InstanceVanished)) == (counts.appeared, counts.vanished)
-    assert told.count(RegistryLost) == told.count(RegistryRejoined)
+    return discovery.statistics(), listener.heard
 
 
 async def _befall(registry: OddRegistry, what: str, argument: Any) -> None:  # noqa: ANN401 - of the step

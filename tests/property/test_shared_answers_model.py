@@ -151,4 +151,5 @@ def test_any_script_over_a_store_that_some_lose_still_ends_for_everybody(
 
     log = anyio.run(run, script, lost, window_s, backend=name, backend_options=options)
 
+    assert log.ended.keys() == set(range(len(script)))
     assert_endings(script, log)

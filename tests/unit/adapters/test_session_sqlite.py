@@ -454,3 +454,5 @@ async def test_opening_that_is_cancelled_leaves_nothing_open(path: Path, machine
 
     async with machine.open(path) as store:
         await create(store)
+
+        assert (await store.load("t", "s", bounds=BOUNDS)).session.head == head_of()
