@@ -81,7 +81,7 @@ class HttpBackendSettings(Section):
         elif self.service is None:
             raise ConfigurationError("is missing, and so is service; set one of them", path="base_url")
         if _ADDRESS not in self.service_url:
-            raise ConfigurationError(f"must have {_ADDRESS} in it, not {self.service_url!r}", path="service_url")
+            raise ConfigurationError(f"must have {_ADDRESS} in it", path="service_url")
         checked_address(self.service_url.replace(_ADDRESS, "127.0.0.1:80"), path="service_url")
         if self.api_key is not None:
             checked_key(self.api_key.get_secret_value(), path="api_key")
@@ -152,7 +152,7 @@ def make_service_provider(
         path = f"backends.{name}.service"
         # Whoever may register might also let the key go elsewhere, by an address that is more than one.
         if not _HOST.fullmatch(instance.host):
-            raise ConfigurationError(f"an instance has no name or address as its host: {instance.host!r}", path=path)
+            raise ConfigurationError("an instance has no name or address as its host", path=path)
         url = chosen.service_url.replace(_ADDRESS, instance.address)
         return _provider(f"{name}@{instance.address}", chosen, url, path=path, key=key)
 

@@ -2,7 +2,7 @@
 
 Responsibility: turn what pydantic found into `ConfigurationError`.
 Guarantees: a refusal has the dotted path as the user writes it, and its source; that of an unknown key has the nearest
-    valid one.
+    valid one. No secret is repeated, and no address or section, in which one may stand.
 Not responsible for: reading settings: see `holdfast.application.settings_sources`.
 """
 
@@ -32,8 +32,9 @@ from holdfast.ports.errors import ConfigurationError
 __all__ = ["nearest_name", "refusal", "told_source"]
 
 
-_SECRETS: Final = {"api_key", "api_keys", "token", "password"}
-"""Sections and settings whose values are never shown."""
+_ADDRESSES: Final = {"address", "base_url", "cluster", "sentinels", "service_url", "url"}
+_SECRETS: Final = {"api_key", "api_keys", "token", "password"} | _ADDRESSES
+"""Sections and settings whose values are never shown; a password may stand in an address."""
 _MAX_SHOWN: Final = 200
 """Characters of a value that are shown; unmeasured."""
 
@@ -82,11 +83,16 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
         message = "is missing, and has no default"
     else:
-        given = repr(problem["input"])
-        given = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}…"
-        shown = "" if _SECRETS & set(parts) else f", not {given}"
-        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{shown}"
+        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{_shown(problem['input'], parts)}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
+
+
+def _shown(given: object, parts: list[str]) -> str:
+    """Return what was given at a path, to be put behind a message; nothing where it is, or may hold, a secret."""
+    if _SECRETS & set(parts) or isinstance(given, Mapping | list | tuple):
+        return ""
+    text = repr(given)
+    return f", not {text if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]}…'}"
 
 
 def told_source(sources: Mapping[str, str], parts: list[str]) -> str:

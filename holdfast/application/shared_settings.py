@@ -30,6 +30,7 @@ __all__ = ["REDIS_PORT", "SENTINEL_PORT", "RedisSettings", "SharedSettings", "Sq
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 _SCHEMES: Final = ("redis", "rediss", "unix")
+_NO_PLACE: Final = "names no HOST:PORT between // and /"
 
 
 class _SharedSettings(Section):
@@ -162,18 +163,21 @@ def host_and_port(address: str, *, path: str, default_port: int) -> tuple[str, i
     Raises:
         ConfigurationError: it is something else.
     """
-    parts = urlsplit(f"//{address}")
     try:
+        parts = urlsplit(f"//{address}")
         port = parts.port
-    except ValueError:
-        port = 0
+    except ValueError:  # which may repeat a password
+        raise ConfigurationError("each must be HOST:PORT", path=path) from None
     if not parts.hostname or port == 0 or parts.netloc != address or "@" in address:
         raise ConfigurationError("each must be HOST:PORT", path=path)
     return parts.hostname, port or default_port
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which may repeat a password
+        raise ConfigurationError(_NO_PLACE, path="url") from None
     require(parts.scheme in _SCHEMES, "must begin with redis://, rediss:// or unix://", path="url")
     require("@" not in parts.netloc, "holds a password or a user; put them into password and username", path="url")
     require(not parts.query and not parts.fragment, "has options behind ? or #; they have settings here", path="url")
@@ -183,5 +187,5 @@ def _check_url(url: str) -> None:
         try:
             host_and_port(parts.netloc, path="url", default_port=REDIS_PORT)
         except ConfigurationError as error:
-            raise ConfigurationError("names no HOST:PORT between // and /", path="url") from error
+            raise ConfigurationError(_NO_PLACE, path="url") from error
         require(parts.path.strip("/").isdecimal() or parts.path in {"", "/"}, "must end with /DATABASE", path="url")

@@ -1,7 +1,8 @@
 """``--set PATH=VALUE``.
 
 Responsibility: turn such options into the nested mapping that settings are loaded from.
-Guarantees: a later option wins over an earlier one; an option without ``=`` is refused by name.
+Guarantees: a later option wins over an earlier one; an option without ``=`` is refused by name. No value
+    is repeated: it may be a secret.
 Not responsible for: whether the path exists and the value fits: the settings say that.
 """
 
@@ -32,12 +33,12 @@ def parse_settings(options: Iterable[str]) -> dict[str, Any]:
         path, equals, text = option.partition("=")
         *parents, last = path.split(".")
         if not equals or not all((*parents, last)):
-            raise ConfigurationError("give it as PATH=VALUE, such as timeout_s=10", path=f"--set {option}")
+            raise ConfigurationError("give it as PATH=VALUE, such as timeout_s=10", path=f"--set {path}")
         section = nested
         for parent in parents:
             below = section.setdefault(parent, {})
             if not _is_section(below):
-                raise ConfigurationError(f"{parent!r} was already given a value", path=f"--set {option}")
+                raise ConfigurationError(f"{parent!r} was already given a value", path=f"--set {path}")
             section = below
         section[last] = _value(text)
     return nested

@@ -256,6 +256,8 @@ async def test_doctor_says_why_the_registry_cannot_be_asked(given: dict[str, Any
         ({"service": ""}, "backends.gpu.service: "),
         ({"service": "gpu", "service_url": "http://h/v1"}, r"backends.gpu.service_url: must have {address} in it"),
         ({"service": "gpu", "service_url": "ftp://{address}"}, "backends.gpu.service_url: must be like http"),
+        ({"service": "gpu", "service_url": "http://me:hunter2@h/v1"}, r"must have {address} in it"),
+        ({"service": "gpu", "service_url": "http://{address}:hunter2"}, "backends.gpu.service_url: must be like http"),
         ({"service": "gpu", "servce_url": "x"}, "did you mean 'backends.gpu.service_url'"),
     ],
 )
@@ -266,6 +268,7 @@ def test_backend_that_is_not_to_be_found_is_refused_in_one_line(
         load_settings(tmp_path, {"backends": {"gpu": {"kind": "openai", **given}}})
 
     assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_backend_of_a_service_is_asked_as_its_url_says_with_the_address_of_the_instance(tmp_path: Path) -> None:

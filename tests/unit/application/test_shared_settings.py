@@ -151,6 +151,34 @@ def test_shared_that_is_wrong_is_refused_in_one_line(case: str, tmp_path: Path) 
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"url": f"redis://me:{PASSWORD}"},
+        {"url": f"me:{PASSWORD}@a"},
+        {"url": f"redis://[me:{PASSWORD}@a"},
+        {"url": f"redis://me:{PASSWORD}@\N{CARE OF}a"},
+        {"url": [f"redis://me:{PASSWORD}@a"]},
+        {"cluster": [f"[me:{PASSWORD}@a"]},
+        {"cluster": f"me:{PASSWORD}@a"},
+        {"sentinels": [f"me:{PASSWORD}@a"], "service": "x"},
+        {"sentinels": f"me:{PASSWORD}@a", "service": "x"},
+    ],
+)
+def test_shared_address_that_is_wrong_is_not_repeated(where: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^shared\.(url|cluster|sentinels): ") as caught:
+        load(tmp_path, {"kind": "redis", "password": PASSWORD, **where})
+
+    assert PASSWORD not in str(caught.value)
+
+
+def test_shared_that_is_no_section_is_refused_without_what_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^shared: ") as caught:
+        load_settings(tmp_path, {"shared": [{"kind": "redis", "password": PASSWORD}]})
+
+    assert PASSWORD not in str(caught.value)
+
+
 def test_shared_password_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"^shared\.password: ") as caught:
         load(tmp_path, {"kind": "redis", "url": URL, "password": [PASSWORD]})
