@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from typing import Final, NoReturn
 
 __all__ = ["read_strict_json"]
@@ -42,7 +43,9 @@ def read_strict_json(content: bytes, *, max_depth: int) -> object:
     """
     text = content.decode()
     _check_depth(text, max_depth)
-    value: object = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_refuse_constant)
+    value: object = json.loads(
+        text, object_pairs_hook=_object, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant
+    )
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # fails for half of a surrogate pair, which nobody can write
     return value
@@ -61,6 +64,13 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+def _whole(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > sys.float_info.max:  # so that arithmetic with floats cannot fail later
+        raise ValueError("a number is too large")
+    return number
 
 
 def _finite(digits: str) -> float:

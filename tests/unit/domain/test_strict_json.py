@@ -55,6 +55,8 @@ def test_read_whatever_was_written_returns_it(value: object, ascii_only: bool) -
         b"01",
         b"]]]]",
         b"1" * 5000,
+        b"1" + b"0" * 400,
+        b"-1" + b"0" * 400,
         '"\N{LINE SEPARATOR}'.encode(),
     ],
     ids=repr,

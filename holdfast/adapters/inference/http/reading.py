@@ -9,13 +9,16 @@ Not responsible for: which places there are: see the dialects.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from holdfast.adapters.inference.http.dialect import UnintelligibleError
 
 __all__ = ["JsonObject", "count_in", "object_from", "object_in", "objects_in", "optional_text_in", "text_in"]
 
 JsonObject = dict[str, Any]
+
+_MOST_COUNTED: Final = 2**53
+"""What numbers in JSON are exact up to (RFC 7493, section 2.2)."""
 
 
 def object_from(text: str | bytes) -> JsonObject:
@@ -67,6 +70,9 @@ def text_in(document: JsonObject, key: str) -> str:
 
 
 def count_in(document: JsonObject, key: str) -> int:
-    """Return the count under `key`; 0 if there is none, or what stands there counts nothing."""
+    """Return the count under `key`; 0 if there is none, what stands there counts nothing, or nobody could count so far.
+
+    What limits and journals are told has to fit into a float, and into the whole numbers of a database.
+    """
     value: Any = document.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_COUNTED else 0

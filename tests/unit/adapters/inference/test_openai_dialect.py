@@ -196,7 +196,17 @@ def test_read_names_the_model_that_was_asked_where_the_answer_names_none(
     assert listening.completion().model == model
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "7", "completion_tokens": -1}, {"prompt_tokens": True}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        {"prompt_tokens": "7", "completion_tokens": -1},
+        {"prompt_tokens": True},
+        {"prompt_tokens": 10**19, "completion_tokens": 10**400},
+    ],
+    ids=["null", "nothing", "no count", "a truth value", "beyond what can be counted"],
+)
 def test_read_usage_that_counts_nothing_is_none(usage: object) -> None:
     assert OpenAIDialect().read(openai_answer("yes") | {"usage": usage}, QUESTION).usage == Usage()
 
