@@ -8,7 +8,7 @@ Not responsible for: arguments, signals and exit codes: a driving adapter does t
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,9 @@ from holdfast.application.diagnosis import diagnose
 from holdfast.application.gateway_settings import gateway_options
 from holdfast.application.settings import Settings
 from holdfast.application.settings_sources import LoadedSettings
-from holdfast.application.wiring import open_container
+from holdfast.application.wiring import open_with_events
 from holdfast.ports.application import Application, Diagnosis
+from holdfast.ports.events import Event, EventSink, RegistryLost
 from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.journal import BatchSummary
 from holdfast.ports.service import Service
@@ -51,9 +52,12 @@ class Program:
         self._container.loaded.override(providers.Object(loaded))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     @asynccontextmanager
-    async def open_service(self, *, notify: Callable[[str], None], registers: bool = False) -> AsyncGenerator[Service]:
+    async def open_service(
+        self, *, notify: Callable[[str], None], reachable: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncGenerator[Service]:
         """Open the orchestrator."""
-        async with open_container(self._container, registers=registers) as orchestrator:
+        async with open_with_events(self._container, reachable=reachable) as (orchestrator, events):
+            events.add(_Unlisted(orchestrator, notify))
             for sentence in _not_asked(self._container.loaded(), orchestrator.health()):
                 notify(sentence)
             yield orchestrator
@@ -93,6 +97,25 @@ class Program:
         return await diagnose(self._loaded, self._container)
 
 
+class _Unlisted:
+    """Tells that the registry cannot be told of this process, unless it ever was."""
+
+    def __init__(self, service: Service, notify: Callable[[str], None]) -> None:
+        self._service = service
+        self._notify = notify
+
+    def emit(self, event: Event) -> None:
+        if not isinstance(event, RegistryLost):
+            return
+        registry = self._service.health().registry
+        registration = None if registry is None else registry.registration
+        if event.role == "registration" and registration is not None and not registration.registered:
+            self._notify(
+                "the registry cannot be told of this process, which nobody finds there until it can, "
+                "see holdfast doctor"
+            )
+
+
 def _not_asked(loaded: LoadedSettings, health: Health) -> Iterator[str]:
     if health.parameters is not None and not loaded.has_parameters:
         yield "the parameters cannot be read; the other settings hold until they can, see holdfast doctor"
@@ -127,4 +150,4 @@ def answer_fingerprint(settings: Settings) -> str:
     return json.dumps(deciding, sort_keys=True)
 
 
-_: type[Application] = Program
+_: tuple[type[Application], type[EventSink]] = (Program, _Unlisted)

@@ -10,11 +10,12 @@ Not responsible for: which adapter is chosen: see `holdfast.application.containe
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
 
+from anyio.lowlevel import checkpoint
 from dependency_injector import providers
 
 from holdfast.adapters.inference.provider import SharedBackendProvider
@@ -135,23 +136,26 @@ def _own(
 
 
 @asynccontextmanager
-async def open_container(container: Container, *, registers: bool = True) -> AsyncGenerator[Orchestrator]:
+async def open_container(
+    container: Container, *, reachable: Callable[[], Awaitable[None]] | None = checkpoint
+) -> AsyncGenerator[Orchestrator]:
     """Open the orchestrator that `container` describes, as `open_orchestrator` does.
 
     For those who replace a port: override its provider first.
 
     Args:
         container: asked once for each part.
-        registers: whether this process is registered where `registry.registration` says as what; whoever nobody can
-            reach there would take the place of who can, and take it along on leaving.
+        reachable: returns once others can reach this process; it is registered from then on, as what
+            `registry.registration` says. The default returns at once. None where nobody can reach it: it would take
+            the place of who can be reached there, and take it along on leaving.
     """
-    async with open_with_events(container, registers=registers) as (orchestrator, _):
+    async with open_with_events(container, reachable=reachable) as (orchestrator, _):
         yield orchestrator
 
 
 @asynccontextmanager
 async def open_with_events(
-    container: Container, *, registers: bool = True
+    container: Container, *, reachable: Callable[[], Awaitable[None]] | None = checkpoint
 ) -> AsyncGenerator[tuple[Orchestrator, EventHub]]:
     """Open the same, and give beside it the hub that all of it tells, for what is put around it."""
     without_parameters: Settings = container.settings()
@@ -229,7 +233,7 @@ async def open_with_events(
         stack.enter_context(parts.live.followed_by(stages.change_to))
         watch = await parts.open_watch(stack, parameters)
         # Last, when everything that others are promised is there.
-        registration = await parts.open_registration(stack) if registers else None
+        registration = None if reachable is None else await parts.open_registration(stack, reachable)
         orchestrator = Orchestrator(
             pipeline=pipeline,
             router=router,
@@ -364,7 +368,9 @@ class _Parts:
         )
         return await stack.enter_async_context(watch)
 
-    async def open_registration(self, stack: AsyncExitStack) -> Registration | None:
+    async def open_registration(
+        self, stack: AsyncExitStack, reachable: Callable[[], Awaitable[None]]
+    ) -> Registration | None:
         registry = self._registry
         if registry is None or registry.instance is None:
             return None
@@ -372,6 +378,7 @@ class _Parts:
             registry.services,
             registry.instance,
             registry.registration,
+            reachable=reachable,
             clock=self.clock,
             random=self.random,
             events=self.events,

@@ -1,11 +1,11 @@
 """Being found by others, for as long as one lives.
 
-Responsibility: keep this process in the registry from the moment it is ready until it leaves.
+Responsibility: keep this process in the registry from the moment at which it can be reached until it leaves.
 Guarantees: nobody waits for the registry except who leaves, and that one for a bounded time; there is a heartbeat at
     least three times within the time to live while the registry answers; a registry that forgot the instance is told
     again; the loss of the registry is told once and its return once; no error of the registry is raised to anybody;
     once the instance has left it is not registered again.
-Not responsible for: whether the process is well: whoever opens this one says that it is ready.
+Not responsible for: whether the process is well: whoever opens this one says when it can be reached.
 Source: HashiCorp, "Define health checks", TTL checks: an instance that says nothing for its time to live is taken for
     dead, https://developer.hashicorp.com/consul/docs/register/health-check/vm.
 """
@@ -13,13 +13,14 @@ Source: HashiCorp, "Define health checks", TTL checks: an instance that says not
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, assert_never
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from holdfast.domain.backoff import Backoff
 from holdfast.domain.timeout import Timeout
@@ -89,6 +90,7 @@ class Registration:
         registry: where.
         instance: this process.
         config: see `RegistrationConfig`.
+        reachable: returns once the instance can be reached; it is not registered before. The default returns at once.
         clock: monotonic time.
         random: returns a number in [0, 1).
         events: told when the registry is lost, is back, or forgot the instance, and when leaving failed.
@@ -109,12 +111,13 @@ class Registration:
 
     _tasks: TaskGroup
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are what every mechanism takes
         self,
         registry: ServiceRegistry,
         instance: ServiceInstance,
         config: RegistrationConfig = RegistrationConfig(),
         *,
+        reachable: Callable[[], Awaitable[None]] = checkpoint,
         clock: Clock,
         random: Callable[[], float],
         events: EventSink | None = None,
@@ -122,6 +125,7 @@ class Registration:
         self._registry = registry
         self._instance = instance
         self._config = config
+        self._reachable = reachable
         self._clock = clock
         self._random = random
         self._events = events
@@ -129,6 +133,7 @@ class Registration:
         self._backoff = Backoff(min(1.0, config.heartbeat_s), config.heartbeat_s, random=random)
         self._is_listed = self._may_be_listed = False
         self._lost_at_s: float | None = None
+        self._waiting = anyio.CancelScope()
         self._scope = anyio.CancelScope(shield=True)  # who is cancelled leaves the registry all the same
         self._leaving = anyio.Event()
         self._ended = anyio.Event()
@@ -159,6 +164,7 @@ class Registration:
         Cancellation: stops waiting; the instance leaves all the same.
         """
         self._leaving.set()
+        self._waiting.cancel()
         if not self._is_leaving_told:
             with anyio.move_on_after(self._config.leave_timeout_s):
                 await self._ended.wait()
@@ -183,6 +189,8 @@ class Registration:
 
     async def _live(self) -> None:
         with self._scope:
+            with self._waiting:
+                await self._reachable()
             await self._stay_and_leave()
 
     async def _stay_and_leave(self) -> None:

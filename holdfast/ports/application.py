@@ -7,7 +7,7 @@ Not responsible for: answering requests: see `holdfast.ports.service`; running b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +62,14 @@ class Application(Protocol):
     """
 
     def open_service(
-        self, *, notify: Callable[[str], None], registers: bool = False
+        self, *, notify: Callable[[str], None], reachable: Callable[[], Awaitable[None]] | None = None
     ) -> AbstractAsyncContextManager[Service]:
         """Open the service for the length of an ``async with`` block.
 
         Args:
             notify: told, in a sentence for the user, what could not be asked and is done without.
-            registers: whether others can reach it: then it is put into the registry, as what the settings say. Nobody
-                reaches the one that a question or a batch opens.
+            reachable: returns once others can reach it; it is put into the registry then, as what the settings say.
+                None where nobody can, as with the one that a question or a batch opens.
         """
         ...
 

@@ -154,7 +154,7 @@ class FakeApplication:
         self.arguments: list[Mapping[str, Any]] = []
         self.folders: list[Path] = []
         self.open = 0
-        self.registers: bool | None = None
+        self.reachable: Callable[[], Awaitable[None]] | None = None
 
     def load(self, arguments: Mapping[str, Any]) -> FakeApplication:
         self.arguments.append(arguments)
@@ -162,12 +162,12 @@ class FakeApplication:
 
     @asynccontextmanager
     async def open_service(
-        self, *, notify: Callable[[str], None], registers: bool = False
+        self, *, notify: Callable[[str], None], reachable: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncGenerator[FakeService]:
         assert self._service is not None
         if self._notice is not None:
             notify(self._notice)
-        self.registers = registers
+        self.reachable = reachable
         self.open += 1
         yield self._service
         self.open -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from holdfast.adapters.files import FileRegistry
 from holdfast.adapters.system import SystemClock
@@ -31,7 +32,7 @@ async def listed(folder: Path, *, after_s: float = 0.0) -> list[str]:
 
 async def test_open_service_that_nobody_reaches_leaves_the_one_that_is_registered_in_its_place(tmp_path: Path) -> None:
     program = Program(with_registry(tmp_path))
-    async with program.open_service(notify=print, registers=True):
+    async with program.open_service(notify=print, reachable=checkpoint):
         before = await listed(tmp_path, after_s=20.0)
         async with program.open_service(notify=print) as asking:
             await asking.submit(ask("anybody there?"))

@@ -1,7 +1,8 @@
 """``holdfast serve``.
 
 Responsibility: run the gateway until a signal, and say where it listens.
-Guarantees: the first SIGINT or SIGTERM drains it and ends with `ExitCode.COMPLETE`; the second ends at once.
+Guarantees: nobody finds it in the registry before it listens; the first SIGINT or SIGTERM drains it and ends with
+    `ExitCode.COMPLETE`; the second ends at once.
 Not responsible for: serving: see `holdfast.ports.gateway`.
 """
 
@@ -26,18 +27,20 @@ def run_gateway(application: Application, serve: GatewayServer) -> None:
     """
 
     async def run() -> None:
+        listening = anyio.Event()
+
+        def begin(address: str) -> None:
+            spare_what_stays()
+            write_notice(f"listening on {address}")
+            listening.set()
+
         async with (
             stop_signal(_show_stopping) as stop,
-            application.open_service(notify=write_notice, registers=True) as service,
+            application.open_service(notify=write_notice, reachable=listening.wait) as service,
         ):
-            await serve(service, application.gateway_options(), stop=stop, on_listening=_begin)
+            await serve(service, application.gateway_options(), stop=stop, on_listening=begin)
 
     anyio.run(run)
-
-
-def _begin(address: str) -> None:
-    spare_what_stays()
-    write_notice(f"listening on {address}")
 
 
 def _show_stopping() -> None:

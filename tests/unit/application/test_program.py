@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from holdfast.application.program import Program
 from holdfast.application.settings_sources import load_settings
+from holdfast.ports.service import Service
+from holdfast.ports.statistics import RegistrationStatistics
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_time]
 
+OWN = {"service": "asks", "host": "10.0.0.7", "port": 8080}
 FOLLOWED = {"gpu": {"kind": "openai", "service": "llm"}, "cpu": {"kind": "openai", "service": "slow"}}
 
 
 def program(tmp_path: Path, **given: Any) -> Program:  # noqa: ANN401 - any setting
     return Program(load_settings(tmp_path, given))
+
+
+def registration(service: Service) -> RegistrationStatistics:
+    registry = service.health().registry
+    assert registry is not None
+    assert registry.registration is not None
+    return registry.registration
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - of a registry, which sets no event
+            await anyio.sleep(0.001)
 
 
 @pytest.fixture
@@ -71,6 +91,38 @@ async def test_open_with_parameters_that_cannot_be_read_says_so(
     told = await opened(program(tmp_path, parameters=parameters), tmp_path)
 
     assert told == ["the parameters cannot be read; the other settings hold until they can, see holdfast doctor"]
+
+
+async def test_open_service_that_the_registry_cannot_be_told_of_says_so_once_it_is_reachable(
+    tmp_path: Path, file: str
+) -> None:
+    told, listening = list[str](), anyio.Event()
+    registry = {"kind": "file", "path": file, "registration": {**OWN, "ttl_s": 0.03}}
+
+    async with program(tmp_path, registry=registry).open_service(notify=told.append, reachable=listening.wait) as open_:
+        await anyio.sleep(0.05)
+        before = list(told)
+        listening.set()
+        await until(lambda: registration(open_).failed >= 3)
+
+    assert before == []
+    assert told == [
+        "the registry cannot be told of this process, which nobody finds there until it can, see holdfast doctor"
+    ]
+
+
+async def test_open_service_that_was_registered_tells_nothing_when_the_registry_goes_away(tmp_path: Path) -> None:
+    told = list[str]()
+    folder = tmp_path / "registry"
+    registry = {"kind": "file", "path": str(folder), "registration": {**OWN, "ttl_s": 0.03}}
+
+    async with program(tmp_path, registry=registry).open_service(notify=told.append, reachable=checkpoint) as open_:
+        await until(lambda: registration(open_).registered > 0)
+        shutil.rmtree(folder)
+        folder.write_text("")
+        await until(lambda: registration(open_).failed > 0)
+
+    assert told == []
 
 
 async def test_open_service_with_parameters_that_are_none_tells_nothing(tmp_path: Path) -> None:

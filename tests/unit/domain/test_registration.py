@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from holdfast.domain.registration import Registration, RegistrationConfig
 from holdfast.ports.errors import ConfigurationError, StoreRefusedError
@@ -26,9 +28,14 @@ USUAL = RegistrationConfig()
 
 
 def registration(
-    registry: FlakyRegistry, config: RegistrationConfig = USUAL, events: Listener | None = None
+    registry: FlakyRegistry,
+    config: RegistrationConfig = USUAL,
+    events: Listener | None = None,
+    reachable: Callable[[], Awaitable[None]] = checkpoint,
 ) -> Registration:
-    return Registration(registry, ONE, config, clock=VirtualClock(), random=lambda: 0.0, events=events)
+    return Registration(
+        registry, ONE, config, reachable=reachable, clock=VirtualClock(), random=lambda: 0.0, events=events
+    )
 
 
 def assert_adds_up(counts: RegistrationStatistics) -> None:
@@ -48,6 +55,32 @@ async def test_open_registers_at_once_and_leaving_the_block_deregisters() -> Non
     assert (counts.listed, counts.registered) == (True, 1)
     assert await registry.listed() == []
     assert not opened.statistics().listed
+
+
+async def test_open_registers_once_it_can_be_reached_and_not_before() -> None:
+    registry, listening = FlakyRegistry(), anyio.Event()
+
+    async with registration(registry, reachable=listening.wait):
+        await anyio.sleep(100.0)
+        before = list(registry.calls)
+        listening.set()
+        await anyio.sleep(0.1)
+        after = await registry.listed()
+
+    assert before == []
+    assert after == ["asks-1"]
+
+
+async def test_leave_before_it_can_be_reached_asks_the_registry_nothing() -> None:
+    registry = FlakyRegistry()
+    listening, listener = anyio.Event(), Listener()
+
+    async with registration(registry, reachable=listening.wait, events=listener) as opened:
+        await opened.leave()
+        listening.set()
+        await anyio.sleep(100.0)
+
+    assert (registry.calls, listener.heard) == ([], [])
 
 
 async def test_open_does_not_wait_for_a_registry_that_hangs() -> None:

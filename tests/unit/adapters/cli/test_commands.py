@@ -391,7 +391,7 @@ def test_ask_prints_the_answer_and_its_sources() -> None:
     assert result.stdout == "Because.\ufffd[2J\n\nSources:\n  [a.md § Why]\n  [b § c]\n"
     assert [request.messages[0].content for request in service.requests] == ["Why?"]
     assert application.arguments == [{"timeout_s": 2}]
-    assert application.registers is False
+    assert application.reachable is None
     assert application.open == 0
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from holdfast.adapters.cli import add_serve, build_app
 from holdfast.ports.batch import StopSignal
 from holdfast.ports.errors import ConfigurationError
-from holdfast.ports.gateway import GatewayOptions
+from holdfast.ports.gateway import GatewayOptions, GatewayServer
 from holdfast.ports.service import Service
 from tests.fakes.application import REPLY, FakeApplication, FakeService
 
@@ -42,7 +42,7 @@ class FakeServer:
         self.stopped = True
 
 
-def command_line(application: FakeApplication, server: FakeServer) -> typer.Typer:
+def command_line(application: FakeApplication, server: GatewayServer) -> typer.Typer:
     app = build_app(application.load)
     add_serve(app, application.load, lambda: server)
     return app
@@ -73,8 +73,35 @@ def test_serve_says_where_it_listens_and_ends_with_0_after_a_signal(service: Fak
     assert "stopping" in outcome.stderr
     assert server.stopped
     assert server.served == [(service, GatewayOptions(port=9999))]
-    assert application.registers
     assert application.open == 0
+
+
+def test_serve_is_reachable_once_it_listens_and_not_before(service: FakeService) -> None:
+    application, happened = FakeApplication(service=service), list[str]()
+
+    async def reach() -> None:
+        assert application.reachable is not None
+        await application.reachable()
+        happened.append("reachable")
+
+    async def serve(
+        service: Service,
+        options: GatewayOptions,
+        *,
+        stop: StopSignal,
+        on_listening: Callable[[str], None],
+    ) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reach)
+            await anyio.wait_all_tasks_blocked()
+            happened.append("listens")
+            on_listening("http://127.0.0.1:8000")
+            assert not stop.is_set()
+
+    outcome = CliRunner().invoke(command_line(application, serve), ["serve"])
+
+    assert outcome.exit_code == 0
+    assert happened == ["listens", "reachable"]
 
 
 def test_serve_tells_what_could_not_be_asked(service: FakeService) -> None:
