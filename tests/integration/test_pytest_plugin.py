@@ -33,6 +33,26 @@ class TestVirtualClock(ClockContract):
         return virtual_clock
 """
 
+WRONG_ADAPTER = """
+from contextlib import nullcontext
+
+import pytest
+
+from holdfast.ports.retrieval import Passage
+from holdfast.testing.contracts import RetrieverContract
+
+
+class Stubborn:
+    async def retrieve(self, query, *, limit):
+        return (Passage(source="a.md", heading="the one I know", text="No.", score=1.0),)
+
+
+class TestStubborn(RetrieverContract):
+    @pytest.fixture
+    def serve(self):
+        return lambda passages: nullcontext(Stubborn())
+"""
+
 USES_EVERYTHING = """
 import anyio
 import pytest
@@ -55,7 +75,7 @@ def test_seed(fault_seed):
 """
 
 
-def run(folder: Path, test: str, *options: str) -> str:
+def run(folder: Path, test: str, *options: str, ends_with: int = 0) -> str:
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_mine.py").write_text(test)
     ended = subprocess.run(
@@ -66,7 +86,7 @@ def run(folder: Path, test: str, *options: str) -> str:
         check=False,
     )
 
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode == ends_with, ended.stdout + ended.stderr
     return ended.stdout
 
 
@@ -76,6 +96,12 @@ def test_contract_suite_of_a_users_own_adapter_runs_on_both_loops(tmp_path: Path
     assert "TestVirtualClock" in out
     assert "[asyncio]" in out
     assert "[trio]" in out
+
+
+def test_contract_suite_that_an_adapter_fails_shows_what_it_compared(tmp_path: Path) -> None:
+    out = run(tmp_path, WRONG_ADAPTER, ends_with=1)
+
+    assert "heading='the one I know'" in out
 
 
 def test_fixtures_give_virtual_time_a_manual_clock_and_the_seed_that_was_given(tmp_path: Path) -> None:

@@ -1,5 +1,12 @@
 """One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
 
+from pkgutil import iter_modules
+
+import pytest
+
+# Before they are imported: pytest then shows what an assertion in them compared, as it does for the user's own.
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+
 from holdfast.testing.contracts.answer_store import AnswerStoreContract
 from holdfast.testing.contracts.breaker_store import BreakerStoreContract
 from holdfast.testing.contracts.budget_store import BudgetStoreContract
