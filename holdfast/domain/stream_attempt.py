@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from holdfast.domain.stream_outlet import Outlet
 from holdfast.domain.stream_timeout import StreamTimeout
+from holdfast.domain.text_size import utf8_size_bytes
 from holdfast.ports.errors import BackendProtocolError, SlowReaderError, StreamInterruptedError
 from holdfast.ports.inference import Completion, Deliver, InferenceBackend, Prompt, StreamingBackend
 
@@ -57,7 +58,7 @@ async def stream_attempt(
 
     async def stream(deliver: Deliver) -> Completion:
         async def deliver_bounded(piece: str) -> None:
-            if outlet.sent_bytes + len(piece) > outlet.max_bytes:
+            if utf8_size_bytes(piece) > outlet.max_bytes - outlet.sent_bytes:
                 raise BackendProtocolError(
                     f"sends more than {outlet.max_bytes} bytes; ask for less, or raise streaming.max_answer_bytes",
                     backend=name,

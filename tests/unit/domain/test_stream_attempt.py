@@ -118,6 +118,15 @@ async def test_attempt_longer_than_an_answer_may_be_is_interrupted() -> None:
     assert caught.value.text_sent == "be"
 
 
+async def test_attempt_longer_in_bytes_than_an_answer_may_be_but_not_in_letters_is_interrupted() -> None:
+    out = outlet(max_ahead_bytes=6, max_answer_bytes=6)
+
+    with pytest.raises(StreamInterruptedError):
+        await attempt(Speaker("ä", "\N{EURO SIGN}" * 2), out)
+
+    assert out.sent_text() == "ä"
+
+
 async def test_attempt_whose_first_piece_is_longer_than_an_answer_may_be_may_be_tried_elsewhere() -> None:
     with pytest.raises(BackendProtocolError, match=r"more than 6 bytes.*streaming\.max_answer_bytes"):
         await attempt(Speaker("because"), outlet(max_ahead_bytes=6, max_answer_bytes=6))
