@@ -74,8 +74,8 @@ class OpeningTime:
         """Return how many seconds an opening would last that began now, and how many would lengthen the next then."""
         config, earlier = self._config, self._earlier
         if self._closed_at_s is not None:
-            forgotten = (now_s - self._closed_at_s) // config.forget_opening_s
-            earlier = max(0, earlier - int(forgotten))
+            closed_for_s = max(0.0, now_s - self._closed_at_s)  # a clock that is set back brings no opening back
+            earlier = max(0, earlier - int(closed_for_s // config.forget_opening_s))
         longest_s = min(config.max_open_s, math.ldexp(config.open_s, earlier))
         if longest_s < config.max_open_s:
             earlier += 1

@@ -75,6 +75,14 @@ def test_next_opening_after_a_time_closed_has_forgotten_one_opening_for_each_ste
     assert opening.next_s(now_s=100.0 + closed_for_s, cause=None) == expected_s
 
 
+def test_next_opening_after_the_clock_was_set_back_an_hour_lasts_as_if_it_had_stood_still() -> None:
+    opening = OpeningTime(BreakerConfig(forget_opening_s=1.0), longest)
+    opening.next_s(now_s=7200.0, cause=None)
+    opening.close(now_s=7200.0)
+
+    assert opening.next_s(now_s=3600.0, cause=None) == 10.0
+
+
 def test_next_opening_without_closing_between_forgets_nothing() -> None:
     opening = OpeningTime(BreakerConfig(), longest)
     opening.close(now_s=0.0)
