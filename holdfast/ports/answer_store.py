@@ -80,6 +80,8 @@ class AnswerStore(Protocol):
     somebody else has claimed the key or not. Idempotency: each call may be made again with the same arguments.
     Loss: a store may forget an outcome or a claim before its time; it never tells one key's outcome to another.
     Cancellation: the call did nothing yet, or completes. Errors: `StoreUnavailableError` and `StoreRefusedError`.
+    Rule: `holdfast.ports.answer_record` has what to keep for each key, and makes every change; a store that cannot call
+    it does the same, to the microsecond.
     """
 
     async def claim(self, claim: AnswerClaim) -> Told | Won | Busy:

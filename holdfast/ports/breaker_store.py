@@ -87,7 +87,8 @@ class BreakerStore(Protocol):
     later. Duplication: what is asked for twice is made once: an opening within an opening lasts until the later end, a
     probe is claimed again by its own claim only, and a settled claim settles nothing more. Loss: a store that loses
     what it kept answers that nothing is known. Cancellation: the change is made whole, or not. Errors:
-    `StoreUnavailableError` and `StoreRefusedError`.
+    `StoreUnavailableError` and `StoreRefusedError`. Rule: `BreakerRecord` is what to keep for each name, and makes
+    every change; a store that cannot call it does the same, to the microsecond.
     """
 
     async def look(self, name: str) -> BreakerView:

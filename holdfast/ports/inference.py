@@ -238,9 +238,11 @@ class Completion:
 class InferenceBackend(Protocol):
     """Turns a prompt into a completion.
 
+    The text is a JSON object where the parameters ask for JSON, and cites passages of the prompt only, each once.
     Idempotency: `complete` may be called again with the same prompt after any failure. Ordering: concurrent calls are
-    independent. Cancellation: `complete` may be cancelled at any moment; the instance is then used no more unless its
-    provider says that it is resettable. Errors: `BackendError` and its subclasses, and nothing else.
+    independent. Cancellation: `complete` passes a checkpoint, and may be cancelled at any moment; the instance is then
+    used no more unless its provider says that it is resettable. Errors: `BackendError` and its subclasses, and nothing
+    else.
     """
 
     async def complete(self, prompt: Prompt) -> Completion:
