@@ -81,17 +81,23 @@ def gateway_options(settings: GatewaySettings, *, max_request_bytes: int, person
         personas: their names.
 
     Raises:
-        ConfigurationError: a key is wrong, or their file is.
+        ConfigurationError: a key is wrong, or that of two tenants, or their file is wrong.
     """
     given = [(tenant, key.get_secret_value(), "gateway.api_keys") for tenant, key in settings.api_keys.items()]
     if settings.api_keys_file is not None:
         lines = list(_lines(settings.api_keys_file))
         require(bool(lines), f"{settings.api_keys_file}: holds no key", path="gateway.api_keys_file")
         given += [(tenant, key, "gateway.api_keys_file") for tenant, key in lines]
+    owners: dict[bytes, str] = {}
+    keys = [_key(*each) for each in given]
+    for key, (_, _, setting) in zip(keys, given, strict=True):
+        owner = owners.setdefault(key.sha256, key.tenant)
+        message = f"{owner!r} and {key.tenant!r} have the same key; give each one of its own"
+        require(owner == key.tenant, message, path=setting)
     taken = settings.model_dump(exclude={"api_keys", "api_keys_file", "max_body_bytes"})
     return GatewayOptions(
         **taken,
-        keys=tuple(_key(*each) for each in given),
+        keys=tuple(keys),
         personas=tuple(personas),
         max_body_bytes=settings.max_body_bytes or _ESCAPED * max_request_bytes,
     )

@@ -64,6 +64,15 @@ def test_options_read_several_keys_of_a_tenant_and_digests_from_a_file(tmp_path:
     ]
 
 
+@pytest.mark.parametrize("key", [LONG, f"sha256:{digest(LONG).hex()}"])
+def test_key_of_two_tenants_is_refused_without_showing_it(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'acme' and 'other' have the same key") as refused:
+        options_of({"api_keys": {"acme": LONG}, "api_keys_file": key_file(tmp_path, f"other {key}\n")})
+
+    assert refused.value.path == "gateway.api_keys_file"
+    assert LONG not in str(refused.value)
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o606, 0o620, 0o601])
 def test_key_file_that_is_open_to_others_is_refused(mode: int, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is open to others") as caught:
