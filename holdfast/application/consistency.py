@@ -88,13 +88,13 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
     for name, persona in settings.personas.items():
         require(
             persona.prompt in settings.prompts,
-            f"{persona.prompt!r} is none of prompts; there are {_listed(settings.prompts)}",
+            f"{persona.prompt!r} is none of prompts; known: {_listed(settings.prompts)}",
             path=f"personas.{name}.prompt",
         )
         for validator in persona.validators:
             require(
                 validator in settings.validators,
-                f"{validator!r} is none of validators; there are {_listed(settings.validators)}",
+                f"{validator!r} is none of validators; known: {_listed(settings.validators)}",
                 path=f"personas.{name}.validators",
             )
 

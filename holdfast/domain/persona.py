@@ -91,7 +91,7 @@ class Persona:
         unknown = sorted(self.allowed_parameters - set(PARAMETER_NAMES))
         require(
             not unknown,
-            f"{', '.join(unknown)}: no such parameter; there are {', '.join(PARAMETER_NAMES)}",
+            f"{', '.join(unknown)}: no such parameter; known: {', '.join(PARAMETER_NAMES)}",
             path=f"{path}.allowed_parameters",
         )
         if problem := parameter_problem(self.parameters):
@@ -193,7 +193,7 @@ class PersonaBook:
         persona = self.find(name)
         if persona is None:
             told = name if len(name) <= _MAX_TOLD_CHARS else f"{name[:_MAX_TOLD_CHARS]}…"
-            raise RequestError(f"persona: there is no {told!r}; there are {', '.join(self.names) or 'none'}")
+            raise RequestError(f"persona: there is no {told!r}; known: {', '.join(self.names) or 'none'}")
         return persona
 
     def find(self, name: str) -> Persona | None:

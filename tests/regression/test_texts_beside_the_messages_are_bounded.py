@@ -44,7 +44,7 @@ async def test_unknown_persona_with_a_long_name_is_refused_in_a_short_line(more:
     given = {"prompts": {"a": "Be brief."}, "personas": {"brief": {"prompt": "a"}}}
 
     async with opened({"a": Answering()}, Settings.model_validate(given)) as service:
-        with pytest.raises(RequestError, match=r"^persona: there is no 'n+…'; there are brief$") as refused:
+        with pytest.raises(RequestError, match=r"^persona: there is no 'n+…'; known: brief$") as refused:
             await service.submit(ask(**more))
 
     assert len(str(refused.value)) < 200

@@ -139,7 +139,7 @@ async def test_submit_parameter_that_the_persona_keeps_to_itself_is_refused_nami
 async def test_submit_unknown_persona_is_a_value_error_naming_the_valid_ones(request_: Request) -> None:
     backend = Answering()
     async with opened({"a": backend}, SETTINGS) as orchestrator:
-        with pytest.raises(ValueError, match=r"^persona: there is no 'nobody'; there are memory, sql, twin$"):
+        with pytest.raises(ValueError, match=r"^persona: there is no 'nobody'; known: memory, sql, twin$"):
             await orchestrator.submit(request_)
         health = orchestrator.health()
 
@@ -266,7 +266,7 @@ async def test_submit_where_there_are_no_personas_leaves_commands_alone_and_refu
     backend = Answering()
     async with opened({"a": backend}) as orchestrator:
         await orchestrator.submit(ask("/expert off"))
-        with pytest.raises(RequestError, match=r"^persona: there is no 'memory'; there are none$"):
+        with pytest.raises(RequestError, match=r"^persona: there is no 'memory'; known: none$"):
             await orchestrator.submit(ask(persona="memory"))
 
     assert backend.prompts[0].messages[-1].content == "/expert off"
@@ -342,12 +342,12 @@ async def test_session_that_keeps_a_persona_that_is_gone_goes_on_without_it() ->
     [
         (
             {"personas": {"x": {"prompt": "gone"}}, "prompts": {"a": "A.", "b": "B."}},
-            r"^personas\.x\.prompt: 'gone' is none of prompts; there are a, b$",
+            r"^personas\.x\.prompt: 'gone' is none of prompts; known: a, b$",
         ),
-        ({"personas": {"x": {"prompt": "gone"}}}, r"^personas\.x\.prompt: 'gone' is none of prompts; there are none$"),
+        ({"personas": {"x": {"prompt": "gone"}}}, r"^personas\.x\.prompt: 'gone' is none of prompts; known: none$"),
         (
             {"personas": {"x": {"prompt": "a", "validators": ["v"]}}, "prompts": {"a": "A."}},
-            r"^personas\.x\.validators: 'v' is none of validators; there are none$",
+            r"^personas\.x\.validators: 'v' is none of validators; known: none$",
         ),
         ({"personas": {"off": {"prompt": "a"}}, "prompts": {"a": "A."}}, r"^personas\.off: is a command; choose"),
         ({"personas": {"Status": {"prompt": "a"}}, "prompts": {"a": "A."}}, r"^personas\.Status: is a command; choose"),
@@ -358,7 +358,7 @@ async def test_session_that_keeps_a_persona_that_is_gone_goes_on_without_it() ->
         ),
         (
             {"personas": {"x": {"prompt": "a", "allowed_parameters": ["sed"]}}, "prompts": {"a": "A."}},
-            r"^personas\.x\.allowed_parameters: sed: no such parameter; there are temperature, ",
+            r"^personas\.x\.allowed_parameters: sed: no such parameter; known: temperature, ",
         ),
         (
             {"personas": {"x": {"prompt": "a", "parameters": {"top_p": 2}}}, "prompts": {"a": "A."}},

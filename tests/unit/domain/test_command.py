@@ -129,7 +129,7 @@ def test_answer_to_a_name_alone_without_a_session_is_refused_saying_what_to_do()
 
 @pytest.mark.parametrize("content", ["/expert nobody", "/expert nobody why?", "/expert statuses"])
 def test_answer_to_an_unknown_name_is_refused_naming_the_valid_ones(content: str) -> None:
-    with pytest.raises(RequestError, match=r"^persona: there is no '\w+'; there are memory, SQL$"):
+    with pytest.raises(RequestError, match=r"^persona: there is no '\w+'; known: memory, SQL$"):
         answer(content)
 
 

@@ -34,11 +34,11 @@ def test_named_unknown_is_a_value_error_naming_the_valid_ones(name: str) -> None
         BOOK.named(name)
 
     assert isinstance(caught.value, ValueError)
-    assert str(caught.value) == f"persona: there is no {name!r}; there are memory, sql, Poet"
+    assert str(caught.value) == f"persona: there is no {name!r}; known: memory, sql, Poet"
 
 
 def test_named_where_there_are_no_personas_says_so() -> None:
-    with pytest.raises(RequestError, match=r"^persona: there is no 'x'; there are none$"):
+    with pytest.raises(RequestError, match=r"^persona: there is no 'x'; known: none$"):
         PersonaBook().named("x")
 
 
@@ -148,7 +148,7 @@ def test_choose_takes_the_first_of_name_command_session_and_text(
 def test_choose_unknown_name_is_refused_also_where_another_one_would_win(
     requested: str | None, commanded: str | None
 ) -> None:
-    with pytest.raises(RequestError, match=r"there is no 'nobody'; there are memory, sql, Poet"):
+    with pytest.raises(RequestError, match=r"there is no 'nobody'; known: memory, sql, Poet"):
         BOOK.choose(requested=requested, commanded=commanded, kept=None, text="why?")
 
 
@@ -221,7 +221,7 @@ def test_label_is_the_name_and_a_version_that_prompt_and_parameters_change() -> 
         ({"triggers": ("c++",)}, r"^personas\.memory\.triggers: a trigger is one word, not 'c\+\+'$"),
         (
             {"allowed_parameters": frozenset({"seed", "sed", "model"})},
-            r"^personas\.memory\.allowed_parameters: model, sed: no such parameter; there are temperature, top_p, ",
+            r"^personas\.memory\.allowed_parameters: model, sed: no such parameter; known: temperature, top_p, ",
         ),
         (
             {"parameters": Parameters(top_p=2.0)},

@@ -423,7 +423,7 @@ def test_ask_persona_is_asked_by_its_name_and_nobody_without_one() -> None:
 
 
 def test_ask_unknown_persona_is_bad_input_in_one_line() -> None:
-    error = RequestError("persona: there is no 'nobody'; there are memory, sql")
+    error = RequestError("persona: there is no 'nobody'; known: memory, sql")
 
     result = call(FakeApplication(service=FakeService(error)), "ask", "Why?", "--persona", "nobody")
 

@@ -128,7 +128,7 @@ async def test_session_of_a_persona_that_is_not_there_is_refused() -> None:
         sessions = gateway.service.health().sessions
 
     assert answer.status == 400
-    assert answer.document["error"]["message"] == "persona: there is no 'stranger'; there are Critic"
+    assert answer.document["error"]["message"] == "persona: there is no 'stranger'; known: Critic"
     assert sessions.created == 0
 
 
