@@ -14,7 +14,7 @@ PINNED := --quiet --universal --generate-hashes --no-emit-index-url --no-emit-fi
 IMAGE := --constraints requirements/dev.txt $(addprefix --extra ,cli gateway identity jsonschema openai redis consul otel)
 GROUND := holdfast/ports/*,holdfast/domain/*
 
-.PHONY: help setup servers run test test-oldest check lint format types contracts bench ratio coverage audit wheel build lock clean
+.PHONY: help setup servers run test test-oldest check lint format types contracts bench ratio coverage mutation audit wheel build lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ coverage: test ## Run all tests and hold branch coverage: ports and domain 100 %
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include="$(GROUND)" --fail-under=100
 	$(BIN)/coverage report --include="holdfast/*" --omit="$(GROUND)" --fail-under=95
+
+mutation: setup ## Count the small changes to the domain that its tests notice: make mutation ARGS="retry --sample 50"
+	$(BIN)/python -m scripts.mutation $(ARGS)
 
 audit: setup ## Look up known vulnerabilities of the pinned requirements
 	$(BIN)/python scripts/audit.py
