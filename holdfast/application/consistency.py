@@ -8,6 +8,7 @@ Not responsible for: what is wrong with a single setting: its own class refuses 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from holdfast.application.http_settings import HttpBackendSettings
 from holdfast.application.settings import GuardSettings, LlamaCppSettings, ScriptedSettings, Settings
@@ -18,8 +19,12 @@ from holdfast.domain.route_choice import check_weights
 from holdfast.domain.token_estimate import estimate_text_tokens
 from holdfast.domain.validation import require
 from holdfast.ports.gateway import is_loopback
+from holdfast.ports.rate_store import SHARED_RATIO
 
 __all__ = ["check_consistency", "check_time_to_load", "shares_sessions"]
+
+_LEAST_SHARED_BURST: Final = 1 / (1 - SHARED_RATIO)
+"""What a burst has to be for a process to get one of it while any number of others hold their shares."""
 
 
 def check_consistency(settings: Settings, *, backends: Collection[str] | None = None) -> None:
@@ -60,6 +65,7 @@ def check_consistency(settings: Settings, *, backends: Collection[str] | None = 
         path="identity.max_message_bytes",
     )
     _check_gateway(settings)
+    _check_shared_limits(settings)
     require(
         settings.only_backend is None or settings.only_backend in settings.backends,
         f"{settings.only_backend!r} is none of the backends: {_listed(settings.backends)}; choose one of these, or "
@@ -156,6 +162,23 @@ def _check_gateway(settings: Settings) -> None:
         f"{settings.max_request_bytes}; raise this or lower that",
         path="gateway.max_body_bytes",
     )
+
+
+def _check_shared_limits(settings: Settings) -> None:
+    if settings.shared is None or "rates" not in settings.shared.share:
+        return
+    limits = {"tenant_rate_limit": settings.tenant_rate_limit, "guard.rate_limit": settings.guard.rate_limit}
+    limits |= {f"tenants.{name}.rate_limit": tenant.rate_limit for name, tenant in settings.tenants.items()}
+    for name, backend in settings.backends.items():
+        limits[f"backends.{name}.guard.rate_limit"] = None if backend.guard is None else backend.guard.rate_limit
+    for path, limit in limits.items():
+        most = None if limit is None else limit.most_requests
+        require(
+            most is None or most >= _LEAST_SHARED_BURST,
+            f"lets {most:g} requests through at once, of which no process gets a whole one while others share the limit "
+            f"(shared.share); raise it to {_LEAST_SHARED_BURST:g}, or leave rates out there",
+            path=f"{path}.burst_requests",
+        )
 
 
 def shares_sessions(settings: Settings) -> bool:

@@ -16,6 +16,7 @@ permit or an admission slot, and the caller can do something better, which is to
 
 from __future__ import annotations
 
+import math
 from typing import Final, TypeAlias
 
 from holdfast.domain.gcra import SLACK_S, Gcra
@@ -100,7 +101,7 @@ class RateLimit:
         Raises:
             RateLimitedError: at once, if requests or tokens are used up or the peer asked for a pause; `retry_after_s`
                 is when it would fit if nothing else came. It is None if `tokens` exceeds the burst, which no waiting
-                can change.
+                can change, or one request does what is left of a burst below 2 that other processes share.
 
         Complexity: O(1), amortised over the reservations that are open.
         """
@@ -183,7 +184,7 @@ class RateLimit:
             wait_s, quantity = max((wait_s, quantity), (books.tokens.wait_s(tokens, now_s), "tokens"))
             if tokens > books.tokens.burst:
                 most = books.tokens.burst
-        retry_after_s = wait_s if most is None else None
+        retry_after_s = wait_s if wait_s < math.inf else None
         if self._events is not None:
             self._events.emit(RateLimited(scope=self._scope, quantity=quantity, retry_after_s=retry_after_s))
         return RateLimitedError(scope=self._scope, quantity=quantity, retry_after_s=retry_after_s, most=most)
@@ -243,10 +244,10 @@ class _Books:
     def reconfigure(self, config: RateLimitConfig) -> None:
         debt_s = config.max_debt_s
         self.requests = self._tuned(
-            self.requests, "requests", config.requests_per_minute, config.burst_requests, max_debt_s=debt_s
+            self.requests, "requests", config.requests_per_minute, config.most_requests, max_debt_s=debt_s
         )
         self.tokens = self._tuned(
-            self.tokens, "tokens", config.tokens_per_minute, config.burst_tokens, max_debt_s=debt_s
+            self.tokens, "tokens", config.tokens_per_minute, config.most_tokens, max_debt_s=debt_s
         )
 
     def _tuned(
@@ -254,14 +255,13 @@ class _Books:
         before: _Quantity | None,
         name: str,
         per_minute: float | None,
-        burst: float | None,
+        most: float | None,
         *,
         max_debt_s: float,
     ) -> _Quantity | None:
-        if per_minute is None:
+        if per_minute is None or most is None:
             return None
         per_s, now_s = per_minute / _MINUTE_S, self.now_s()
-        most = max(1.0, per_minute) if burst is None else burst
         if before is None:
             if self._shared is None:
                 return Gcra(per_s=per_s, burst=most, max_debt_s=max_debt_s, now_s=now_s)

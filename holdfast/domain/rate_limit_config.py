@@ -21,8 +21,8 @@ class RateLimitConfig:
     Args:
         requests_per_minute: above 0; None does not limit requests.
         tokens_per_minute: tokens read and written together, above 0; None does not limit tokens.
-        burst_requests: requests that are let through at once after a pause, at least 1; None for a minute's worth, as
-            with providers whose bucket holds their limit for a minute.
+        burst_requests: requests that are let through at once after a pause, at least 1, and 2 where processes share the
+            limit; None for a minute's worth, as with providers whose bucket holds their limit for a minute.
         burst_tokens: as `burst_requests`, of tokens. A request that is estimated at more is never let through.
         max_pause_s: seconds that a peer's hint stops everything at most; 0 ignores hints. Default 60, as the longest
             Retry-After that `RetryPolicy` honours.
@@ -61,3 +61,17 @@ class RateLimitConfig:
                 )
         require_at_least("rate_limit.max_pause_s", self.max_pause_s, 0)
         require_at_least("rate_limit.max_debt_s", self.max_debt_s, 0)
+
+    @property
+    def most_requests(self) -> float | None:
+        """Requests that are let through at once; None where they are not limited."""
+        return _most(self.requests_per_minute, self.burst_requests)
+
+    @property
+    def most_tokens(self) -> float | None:
+        """As `most_requests`, of tokens."""
+        return _most(self.tokens_per_minute, self.burst_tokens)
+
+
+def _most(per_minute: float | None, burst: float | None) -> float | None:
+    return max(1.0, per_minute) if burst is None and per_minute is not None else burst

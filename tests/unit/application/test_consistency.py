@@ -17,6 +17,8 @@ from holdfast.application.wiring import open_container
 from holdfast.ports.errors import ConfigurationError
 from tests.fakes.refusal import refusal
 
+SHARED = {"kind": "redis", "url": "redis://127.0.0.1"}
+
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"admission": {"max_bytes": 1000}, "max_request_bytes": 1001}, "admission.max_bytes", "max_request_bytes"),
     ({"sessions": {"max_bytes": 64 * 1024 * 1024}}, "admission.max_bytes", "sessions.max_bytes"),
@@ -32,6 +34,29 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"sessions": {"database": "s.sqlite3"}, "shared": {"kind": "redis", "url": "redis://127.0.0.1"}},
         "sessions.database",
+        "shared.share",
+    ),
+    (
+        {"tenant_rate_limit": {"requests_per_minute": 1}, "shared": SHARED},
+        "tenant_rate_limit.burst_requests",
+        "shared.share",
+    ),
+    (
+        {"tenants": {"a": {"rate_limit": {"requests_per_minute": 60, "burst_requests": 1.9}}}, "shared": SHARED},
+        "tenants.a.rate_limit.burst_requests",
+        "shared.share",
+    ),
+    (
+        {"guard": {"rate_limit": {"requests_per_minute": 60, "burst_requests": 1}}, "shared": SHARED},
+        "guard.rate_limit.burst_requests",
+        "shared.share",
+    ),
+    (
+        {
+            "backends": {"own": {"kind": "extractive", "guard": {"rate_limit": {"requests_per_minute": 1}}}},
+            "shared": SHARED,
+        },
+        "backends.own.guard.rate_limit.burst_requests",
         "shared.share",
     ),
     ({"only_backend": "b"}, "only_backend", "extractive"),
@@ -79,6 +104,21 @@ def test_check_consistency_defaults_hold_together() -> None:
 def test_check_consistency_less_memory_than_all_sessions_holds_together_where_these_are_in_a_file() -> None:
     given = {"max_memory_bytes": 512 * 1024 * 1024, "sessions": {"database": "sessions.sqlite"}}
 
+    assert refusal(check_consistency, Settings.model_validate(given)) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tenant_rate_limit": {"requests_per_minute": 60, "burst_requests": 2}, "shared": SHARED},
+        {"tenant_rate_limit": {"tokens_per_minute": 60}, "shared": SHARED},
+        {"tenant_rate_limit": {"requests_per_minute": 1}, "shared": SHARED | {"share": ["breakers"]}},
+        {"tenant_rate_limit": {"requests_per_minute": 1}, "shared": {"kind": "sqlite", "database": "shared.sqlite"}},
+        {"tenant_rate_limit": {"requests_per_minute": 1}},
+    ],
+    ids=["a burst of two", "tokens only", "rates not shared", "a store without rates", "nothing shared"],
+)
+def test_check_consistency_limit_of_which_each_process_gets_one_holds_together(given: dict[str, Any]) -> None:
     assert refusal(check_consistency, Settings.model_validate(given)) is None
 
 

@@ -579,3 +579,13 @@ def test_wait_of_nothing_is_none() -> None:
 
     assert part.wait_s(1.0, world.clock.monotonic_s()) == 0.0
     assert part.wait_s(9.0, world.clock.monotonic_s()) == math.inf
+
+
+def test_refusal_of_a_burst_that_others_hold_too_much_of_says_no_time_to_come_back() -> None:
+    world = World(2, RateLimitConfig(requests_per_minute=60, burst_requests=1))
+    world.settle_down()
+
+    with pytest.raises(RateLimitedError) as refused:
+        world.limits[0].reserve(0)
+
+    assert (refused.value.retry_after_s, refused.value.most) == (None, None)
