@@ -7,6 +7,7 @@ Not responsible for: what is wrong with a single setting: its own class refuses 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -172,11 +173,11 @@ def _check_shared_limits(settings: Settings) -> None:
     for name, backend in settings.backends.items():
         limits[f"backends.{name}.guard.rate_limit"] = None if backend.guard is None else backend.guard.rate_limit
     for path, limit in limits.items():
-        most = None if limit is None else limit.most_requests
+        most = math.inf if limit is None or limit.most_requests is None else limit.most_requests
         require(
-            most is None or most >= _LEAST_SHARED_BURST,
-            f"lets {most:g} requests through at once, of which no process gets a whole one while others share the limit "
-            f"(shared.share); raise it to {_LEAST_SHARED_BURST:g}, or leave rates out there",
+            most >= _LEAST_SHARED_BURST,
+            f"lets {most:g} requests through at once, of which no process gets a whole one while others share the "
+            f"limit (shared.share); raise it to {_LEAST_SHARED_BURST:g}, or leave rates out there",
             path=f"{path}.burst_requests",
         )
 
