@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import anyio
-from anyio import from_thread, to_thread
+from anyio import from_thread
 
 from holdfast.adapters.sqlite.document_folder import DocumentFolder
 from holdfast.adapters.sqlite.document_index import DocumentIndex, IndexReport
+from holdfast.adapters.sqlite.single_thread import SingleThread
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import ConfigurationError, RetrievalError
 from holdfast.ports.retrieval import Passage, Retriever
@@ -70,7 +71,7 @@ class FtsRetriever:
         self._refresh_s = refresh_s
         self._refreshed_at_s = -math.inf
         self._documents: DocumentIndex | None = None
-        self._turn = anyio.CapacityLimiter(1)
+        self._thread = SingleThread()
 
     async def __aenter__(self) -> Self:
         """Build the index, or bring it up to date.
@@ -80,7 +81,7 @@ class FtsRetriever:
 
         Cancellation: takes effect after the file at hand; what is indexed by then stays in the index file.
         """
-        self._turn = anyio.CapacityLimiter(1)  # one of this event loop
+        self._thread = SingleThread()  # one of this event loop
         try:
             await self._in_thread(self._open)
             await self.refresh()
@@ -140,7 +141,7 @@ class FtsRetriever:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await to_thread.run_sync(work, limiter=self._turn)
+            return await self._thread.run(work)
         except sqlite3.Error as error:
             raise RetrievalError(f"cannot be indexed: {error}", path=str(self._folder.root)) from error
 

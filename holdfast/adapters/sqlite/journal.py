@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from holdfast.adapters.sqlite import journal_writing
 from holdfast.adapters.sqlite.journal_reading import read_answers, read_failures, read_summary
 from holdfast.adapters.sqlite.journal_schema import STEPS, Step
 from holdfast.adapters.sqlite.journal_session import JournalSession, read_journal
+from holdfast.adapters.sqlite.single_thread import SingleThread
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.journal import (
     AnsweredItem,
@@ -65,14 +66,18 @@ class SqliteJournal:
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[BatchJournal, None]:
         """Become the only writer; see `BatchLedger.writing`."""
-        session = await run_sync(JournalSession, self._path, self._max_size_bytes, self._steps)
+        thread, opened = SingleThread(), ExitStack()
+
+        def open_session() -> JournalSession:
+            return opened.enter_context(closing(JournalSession(self._path, self._max_size_bytes, self._steps)))
+
         try:
-            writer = _Writer(session)
+            writer = _Writer(await thread.run(open_session), thread)
             await writer.change(journal_writing.recover)
             yield writer
         finally:
             with anyio.CancelScope(shield=True):  # closing takes one checkpoint of the log, however large the batch
-                await run_sync(session.close)
+                await thread.run(opened.close)
 
     async def summary(self) -> BatchSummary:
         """Return the batch in numbers."""
@@ -91,13 +96,12 @@ class SqliteJournal:
 
 
 class _Writer:
-    def __init__(self, session: JournalSession) -> None:
+    def __init__(self, session: JournalSession, thread: SingleThread) -> None:
         self._session = session
-        # One connection serves one thread at a time.
-        self._turn = anyio.CapacityLimiter(1)
+        self._thread = thread
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await run_sync(self._session.change, work, limiter=self._turn)
+        return await self._thread.run(partial(self._session.change, work))
 
     async def enrol(self, items: Sequence[BatchItem]) -> DuplicateId | None:
         def work(connection: sqlite3.Connection) -> DuplicateId | None:
@@ -121,7 +125,7 @@ class _Writer:
         return _Run(self, await self.change(journal_writing.begin_retry))
 
     async def rollback(self) -> RolledBack | None:
-        return await run_sync(self._rollback, limiter=self._turn)
+        return await self._thread.run(self._rollback)
 
     def _rollback(self) -> RolledBack | None:
         run = self._session.change(journal_writing.newest_run)

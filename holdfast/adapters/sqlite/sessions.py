@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
 
 from holdfast.adapters.sqlite.session_database import SessionDatabase
 from holdfast.adapters.sqlite.session_tables import SessionTables
+from holdfast.adapters.sqlite.single_thread import SingleThread
 from holdfast.ports.clock import Clock
 from holdfast.ports.session import (
     LoadedSession,
@@ -67,8 +68,8 @@ class SqliteSessions:
         self._clock = clock
         self._wall_s = wall_s
         self._max_size_bytes = max_size_bytes
-        # One connection serves one thread at a time.
-        self._turn = anyio.CapacityLimiter(1)
+        self._thread = SingleThread()
+        self._opened = ExitStack()
 
     async def __aenter__(self) -> Self:
         """Open the file.
@@ -76,22 +77,17 @@ class SqliteSessions:
         Raises:
             SessionStoreError: if it cannot be opened, is no database of sessions, or one of a newer version.
         """
-        self._database = await run_sync(
-            partial(
-                SessionDatabase,
-                self._path,
-                clock=self._clock,
-                wall_s=self._wall_s,
-                max_size_bytes=self._max_size_bytes,
-            )
-        )
+        try:
+            self._database = await self._thread.run(self._open)
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):  # closing takes one checkpoint of the log
-            await run_sync(self._database.close, limiter=self._turn)
+        await self._close()
 
     async def create(self, session: Session, *, bounds: SessionBounds) -> tuple[RemovedSession, ...]:
         """Keep a new session; see `SessionStore.create`."""
@@ -115,8 +111,19 @@ class SqliteSessions:
         """Return what is kept and what became of the rest, as of the latest call here; others may have changed it."""
         return self._database.totals
 
+    def _open(self) -> SessionDatabase:
+        return self._opened.enter_context(
+            closing(
+                SessionDatabase(self._path, clock=self._clock, wall_s=self._wall_s, max_size_bytes=self._max_size_bytes)
+            )
+        )
+
+    async def _close(self) -> None:
+        with anyio.CancelScope(shield=True):  # closing takes one checkpoint of the log
+            await self._thread.run(self._opened.close)
+
     async def _change(self, work: Callable[[SessionTables], T], *, durable: bool = True) -> T:
-        return await run_sync(partial(self._database.change, work, durable=durable), limiter=self._turn)
+        return await self._thread.run(partial(self._database.change, work, durable=durable))
 
 
 _: type[SessionStore] = SqliteSessions

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
 
+from holdfast.adapters.sqlite.single_thread import SingleThread
 from holdfast.adapters.sqlite.transaction import transaction
 from holdfast.ports.clock import Clock
 from holdfast.ports.errors import StoreError, StoreRefusedError, StoreUnavailableError
@@ -85,8 +85,7 @@ class SqliteStore:
         self._busy_timeout_s = busy_timeout_s
         self._schemas = [_SCHEMA]
         self._file: _OpenFile | None = None
-        # One connection serves one thread at a time.
-        self._turn = anyio.CapacityLimiter(1)
+        self._thread = SingleThread()
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,7 +94,7 @@ class SqliteStore:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with anyio.CancelScope(shield=True):  # closing takes one checkpoint of the log
-            await run_sync(self._close, limiter=self._turn)
+            await self._thread.run(self._close)
 
     @property
     def name(self) -> str:
@@ -126,7 +125,7 @@ class SqliteStore:
 
         Cancellation: the change was not made, or is finished first.
         """
-        return await run_sync(partial(self._run, work), limiter=self._turn)
+        return await self._thread.run(partial(self._run, work))
 
     def _run(self, work: Callable[[sqlite3.Connection, int], T]) -> T:
         try:
