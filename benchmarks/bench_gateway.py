@@ -40,10 +40,12 @@ import anyio
 
 from holdfast import Message, Request, Role, Settings, open_orchestrator
 from holdfast.application.settings import ScriptedSettings
+from holdfast.ports.gateway import GatewayOptions
 
 ROUNDS = 3
 REQUESTS = 1000
 CLIENTS = 200
+CROWDED_REQUESTS = 20
 PACED_ROUNDS = 5
 COLLECTED_REQUESTS = 8000
 LEAST_PER_S = 1500.0
@@ -221,6 +223,14 @@ def _streamed() -> bytes:
     return _chat(stream=True)
 
 
+def _crowded() -> bytes:
+    """Return the chat of the most messages that is taken: each has three values, and the body two beside them."""
+    count = (GatewayOptions().max_body_values - 2) // 3
+    roles = itertools.islice(itertools.cycle(("user", "assistant")), count - 1)
+    messages = [{"role": role, "content": f"word {next(_numbers)}"} for role in roles]
+    return _request("/v1/chat/completions", {"messages": [*messages, {"role": "user", "content": "why?"}]})
+
+
 async def _submit_alone() -> float:
     """Return the processor's time for `submit` in this process, for comparison where the machine is busy."""
     settings = Settings(backends={"a": ScriptedSettings(kind="scripted")})
@@ -235,28 +245,35 @@ async def _submit_alone() -> float:
 async def _measure(server: _Server) -> bool:
     """Print the first table's rows of the gateway, and return whether it takes as many requests as it should."""
     print(
-        f"{'path':<36} {'clients':>7} {'requests/s':>10} {'slowest–fastest':>17} {'CPU µs':>7} {'P50 ms':>8} "
+        f"{'path':<38} {'clients':>7} {'requests/s':>10} {'slowest–fastest':>17} {'CPU µs':>7} {'P50 ms':>8} "
         f"{'P99 ms':>8}  budget"
     )
-    print(f"{'submit alone, in the process of the clients':<72} {await _submit_alone() * 1e6:>7.0f}")
+    print(f"{'submit alone, in the process of the clients':<74} {await _submit_alone() * 1e6:>7.0f}")
     await _measure_path("GET /healthz", server, 32, _probe)
     is_kept = await _measure_path("POST chat, whole", server, 32, _chat, judged=True)
     await _measure_path("POST chat, streamed", server, 32, _streamed)
     await _measure_path("POST chat, whole", server, CLIENTS, _chat)
+    await _measure_path("POST chat, as many values as are taken", server, 1, _crowded, requests=CROWDED_REQUESTS)
     return is_kept
 
 
 async def _measure_path(
-    path: str, server: _Server, clients: int, make: Callable[[], bytes], *, judged: bool = False
+    path: str,
+    server: _Server,
+    clients: int,
+    make: Callable[[], bytes],
+    *,
+    requests: int = REQUESTS,
+    judged: bool = False,
 ) -> bool:
-    await _load(server.port, clients, [make() for _ in range(REQUESTS // 3)])
+    await _load(server.port, clients, [make() for _ in range(requests // 3)])
     before_s = server.processor_s()
-    rounds = [await _load(server.port, clients, [make() for _ in range(REQUESTS)]) for _ in range(ROUNDS)]
-    processor_us = (server.processor_s() - before_s) / (ROUNDS * REQUESTS) * 1e6
+    rounds = [await _load(server.port, clients, [make() for _ in range(requests)]) for _ in range(ROUNDS)]
+    processor_us = (server.processor_s() - before_s) / (ROUNDS * requests) * 1e6
     rates = [rate for rate, _ in rounds]
     took_s = sorted(second for _, each in rounds for second in each)
     print(
-        f"{path:<36} {clients:>7} {median(rates):>10.0f} {f'{min(rates):.0f}–{max(rates):.0f}':>17} "
+        f"{path:<38} {clients:>7} {median(rates):>10.0f} {f'{min(rates):.0f}–{max(rates):.0f}':>17} "
         f"{processor_us:>7.0f} {median(took_s) * 1e3:>8.2f} {quantiles(took_s, n=100)[98] * 1e3:>8.2f}  "
         f"{_verdict(median(rates), processor_us) if judged else '–'}"
     )

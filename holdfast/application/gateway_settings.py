@@ -49,6 +49,9 @@ class GatewaySettings(Section):
             each line, or ``sha256:`` and the key's digest in place of the key. A tenant may have several.
         max_body_bytes: the largest body that is read; None, the default, for four times ``max_request_bytes``, because
             JSON escapes.
+        max_body_values: how many values of JSON it may have, because each takes time for which all others wait. A
+            message has three of them, a message in parts or a tool five or more. Default 32 768, of which the slowest
+            take 0.1 s (adr/0040).
         max_connections: connections at once; one more is told to come back. Default 2048, unmeasured, and never more
             than the open files that the process may have (``ulimit -n``), less 256.
         header_timeout_s: seconds for the headers of a request; default 10, unmeasured.
@@ -64,6 +67,7 @@ class GatewaySettings(Section):
     api_keys: dict[str, SecretStr] = Field(default={})
     api_keys_file: Path | None = None
     max_body_bytes: int | None = Field(default=None, ge=1)
+    max_body_values: int = Field(default=_DEFAULTS.max_body_values, ge=1)
     max_connections: int = Field(default=_DEFAULTS.max_connections, ge=1)
     header_timeout_s: float = Field(default=_DEFAULTS.header_timeout_s, gt=0)
     body_timeout_s: float = Field(default=_DEFAULTS.body_timeout_s, gt=0)

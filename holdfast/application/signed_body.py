@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from holdfast.application.problem_words import words_of
 from holdfast.domain.envelope import Envelope
 from holdfast.ports.errors import HoldfastError, RequestError
 from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role
@@ -50,12 +51,12 @@ class _Parameters(_Model):
     top_p: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     seed: Annotated[int, Field(strict=True)] | None = None
-    stop: tuple[_Text, ...] = ()
+    stop: Annotated[tuple[_Text, ...], Field(fail_fast=True)] = ()
     response_format: ResponseFormat = ResponseFormat.TEXT
 
 
 class _Question(_Model):
-    messages: Annotated[tuple[_Message, ...], Field(min_length=1)]
+    messages: Annotated[tuple[_Message, ...], Field(min_length=1, fail_fast=True)]
     model: _Text | None = None
     parameters: _Parameters = _Parameters()
     priority: Literal["critical", "high", "normal", "low", "bulk"] = "normal"
@@ -80,7 +81,7 @@ def read_question(envelope: Envelope) -> Request:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"body.{place[:100]}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        raise RequestError(f"body.{place[:100]}: {words_of(first)}") from None
     return Request(
         messages=tuple(Message(role=message.role, content=message.content) for message in question.messages),
         tenant=envelope.sender,

@@ -42,6 +42,7 @@ class GatewayOptions:
         keys: who is let in; none lets everyone in, which is for a loopback address only.
         personas: names that clients may choose as a model.
         max_body_bytes: the largest request body that is read.
+        max_body_values: how many values of JSON it may have, lists and objects counted as well as what is in them.
         max_connections: connections at once; one more is told to come back.
         header_timeout_s: seconds from the first byte of a request until its headers are complete.
         body_timeout_s: seconds for the body.
@@ -55,6 +56,7 @@ class GatewayOptions:
     keys: tuple[ApiKey, ...] = ()
     personas: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 1024 * 1024
+    max_body_values: int = 32 * 1024
     max_connections: int = 2048
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0

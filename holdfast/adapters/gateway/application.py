@@ -54,12 +54,15 @@ def build_gateway(
             tenant=gate,
             personas=chosen.personas,
             max_body_bytes=chosen.max_body_bytes,
+            max_body_values=chosen.max_body_values,
             body_timeout_s=chosen.body_timeout_s,
             history=history,
         )
     )
-    chat = Chat(service, BodyBounds(max_bytes=chosen.max_body_bytes, timeout_s=chosen.body_timeout_s))
-    return _Gateway(_conversations(chat, gate), app)
+    bounds = BodyBounds(
+        max_bytes=chosen.max_body_bytes, max_values=chosen.max_body_values, timeout_s=chosen.body_timeout_s
+    )
+    return _Gateway(_conversations(Chat(service, bounds), gate), app)
 
 
 def _conversations(chat: Chat, gate: ApiKeyGate) -> AsgiApplication:

@@ -29,10 +29,12 @@ class BodyBounds:
 
     Args:
         max_bytes: the largest body.
+        max_values: how many values it may have.
         timeout_s: seconds for all of it.
     """
 
     max_bytes: int
+    max_values: int
     timeout_s: float
 
 
@@ -56,7 +58,7 @@ async def read_json(http: HttpRequest, bounds: BodyBounds) -> object:
     """Return the document in the body.
 
     Raises:
-        RefusedRequestError: it is not JSON, not said to be, compressed, too large, or too slow.
+        RefusedRequestError: it is not JSON, not said to be, compressed, too large, of too many values, or too slow.
         ClientGoneError: the client left.
     """
     _check_announced(http, bounds)
@@ -67,7 +69,7 @@ async def read_json(http: HttpRequest, bounds: BodyBounds) -> object:
         message = f"the body took more than {bounds.timeout_s:g} s; send it faster"
         raise RefusedRequestError(bad_request(message, status=408, code="slow_body"))
     try:
-        return parse_json(body)
+        return parse_json(body, max_values=bounds.max_values)
     except ValueError as error:
         raise RefusedRequestError(bad_request(f"the body is not JSON that is taken: {error}", code="json")) from None
 

@@ -59,11 +59,13 @@ class _ToolCall(Part):
 class _AssistantMessage(Part):
     role: Literal["assistant"]
     content: _Content | None = None
-    tool_calls: Listed[_ToolCall] = Field(default=[])
+    tool_calls: Listed[_ToolCall] = Field(default_factory=list[_ToolCall])  # a default would be copied deeply each time
     refusal: None = None
     audio: None = None
     function_call: None = None
-    annotations: list[Any] = Field(default=[], description="Taken and left out: clients send back what they got.")
+    annotations: list[Any] = Field(
+        default_factory=list[Any], description="Taken and left out: clients send back what they got."
+    )
 
     @property
     def message(self) -> Message:
@@ -92,7 +94,7 @@ ChatMessage = Annotated[_SystemMessage | _UserMessage | _AssistantMessage | _Too
 class _FunctionDefinition(Part):
     name: str
     description: str = ""
-    parameters: dict[str, Any] = Field(default={})
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     strict: Literal[False] | None = None
 
 

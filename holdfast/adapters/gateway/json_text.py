@@ -1,8 +1,9 @@
 """JSON that comes from clients, and goes to them.
 
 Responsibility: read a bounded document strictly; write one that any client can read.
-Guarantees: nesting is bounded, so that nothing behind it meets a document that exhausts the stack; NaN and infinities
-    are refused; what is written is valid UTF-8 whatever a model said.
+Guarantees: nesting is bounded, so that nothing behind it meets a document that exhausts the stack, and so is the number
+    of values, for each of which everything behind it takes time; NaN and infinities are refused; what is written is
+    valid UTF-8 whatever a model said.
 Not responsible for: what a document means.
 Source: RFC 8259.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn, cast
 
 from fastapi import Response
 
@@ -25,36 +26,39 @@ _MAX_DEPTH: Final = 64
 """How deep a document may be nested: a JSON schema of a tool with ten levels takes about thirty; unmeasured."""
 
 
-def parse_json(text: bytes) -> object:
+def parse_json(text: bytes, *, max_values: int) -> object:
     """Return the document.
 
+    Args:
+        text: UTF-8.
+        max_values: how many values it may have, at every depth together; a list counts, and so does each of its items.
+
     Raises:
-        ValueError: it is no JSON, or nested deeper than 64 levels; the message says which.
+        ValueError: it is no JSON, has too many values, or is nested deeper than 64 levels; the message says which.
 
     Example:
-        >>> parse_json(b'{"n": [1]}')
+        >>> parse_json(b'{"n": [1]}', max_values=3)
         {'n': [1]}
     """
     try:
         document: object = _DECODER.decode(text.decode())
     except RecursionError:
         raise _too_deep() from None
-    level = _items(document)
+    level, values = [document], 1
     for _ in range(_MAX_DEPTH):
+        level = [item for value in level for item in _items(value)]
         if not level:
             return document
-        level = [item for value in level for item in _items(value)]
+        values += len(level)
+        if values > max_values:
+            raise ValueError(f"has more than {max_values} values; send fewer messages, parts or tools")
     raise _too_deep()
 
 
-def _items(value: Any) -> list[object]:  # noqa: ANN401 - any part of a document
-    match value:
-        case {**parts}:
-            return list(parts.values())
-        case [*items]:
-            return items
-        case _:
-            return []
+def _items(value: Any) -> Iterable[object]:  # noqa: ANN401 - any part of a document
+    if isinstance(value, dict):
+        return cast("JsonObject", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _too_deep() -> ValueError:

@@ -74,12 +74,13 @@ def telling_errors(
     return answer
 
 
-def holdfast_router(
+def holdfast_router(  # noqa: PLR0913 - one for each thing that an application may say otherwise
     service: Service,
     *,
     tenant: Callable[..., Any] = anyone,
     personas: Sequence[str] = (),
     max_body_bytes: int = _DEFAULTS.max_body_bytes,
+    max_body_values: int = _DEFAULTS.max_body_values,
     body_timeout_s: float = _DEFAULTS.body_timeout_s,
     history: History | None = None,
 ) -> APIRouter:
@@ -95,6 +96,7 @@ def holdfast_router(
             `HTTPException`; the default lets everyone in as one tenant.
         personas: names that clients may choose as a model.
         max_body_bytes: the largest body that is read.
+        max_body_values: how many values of JSON it may have.
         body_timeout_s: seconds in which a body has to come.
         history: what the charts of the status page show; None for one that only grows while somebody looks.
 
@@ -111,7 +113,7 @@ def holdfast_router(
         ['/llm/healthz', '/llm/metrics']
     """
     router = APIRouter(route_class=_Route, tags=["holdfast"])
-    bounds = BodyBounds(max_bytes=max_body_bytes, timeout_s=body_timeout_s)
+    bounds = BodyBounds(max_bytes=max_body_bytes, max_values=max_body_values, timeout_s=body_timeout_s)
     _add_api(router, Chat(service, bounds), tenant)
     _add_sessions(router, Conversations(service, bounds), tenant)
     _add_models(router, service, [ANY_MODEL, *(f"{ANY_MODEL}:{persona}" for persona in personas)], tenant)

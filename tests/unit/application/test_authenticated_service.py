@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from holdfast.application.authenticated_service import AuthenticatedService, Identity
+from holdfast.application.signed_body import read_question
 from holdfast.domain.envelope import Direction, Envelope, seal
 from holdfast.domain.signed_fields import Purpose, signed_fields
 from holdfast.domain.trust import revoke_trust
@@ -192,6 +194,22 @@ async def test_handle_body_that_is_no_request_is_answered_with_a_signed_failure(
     assert str(answer.body["message"]).startswith(words)
     assert len(str(answer.body["message"])) < 250
     assert world.answers.requests == []
+
+
+@pytest.mark.parametrize(
+    "body", [{"messages": [0] * 50_000}, {**BODY, "parameters": {"stop": [0] * 50_000}}], ids=["messages", "stop"]
+)
+def test_question_that_is_wrong_in_very_many_places_is_refused_in_little_memory(body: Mapping[str, Any]) -> None:
+    envelope = World().envelope(body=body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match=r"^body\..*\.0: "):
+            read_question(envelope)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 1_000_000
 
 
 async def test_handle_message_of_another_type_is_answered_with_a_failure() -> None:

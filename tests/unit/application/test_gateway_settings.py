@@ -40,9 +40,16 @@ def test_options_by_default_are_those_of_the_server_for_this_machine_only() -> N
 
 
 def test_options_take_what_is_set() -> None:
-    options = options_of({"port": 0, "max_body_bytes": 7, "drain_timeout_s": 0, "keep_alive_s": 1.5})
+    given: dict[str, Any] = {
+        "port": 0,
+        "max_body_bytes": 7,
+        "max_body_values": 9,
+        "drain_timeout_s": 0,
+        "keep_alive_s": 1.5,
+    }
+    options = options_of(given)
 
-    assert (options.port, options.max_body_bytes, options.drain_timeout_s, options.keep_alive_s) == (0, 7, 0.0, 1.5)
+    assert options == GatewayOptions(**given, personas=("critic",))
 
 
 def test_options_keep_the_digest_of_a_key_and_nothing_else() -> None:

@@ -11,6 +11,7 @@ import pytest
 from holdfast.application.settings import Settings
 from holdfast.domain.admission import AdmissionConfig
 from holdfast.ports.errors import BackendThrottledError, BackendUnavailableError
+from holdfast.ports.gateway import GatewayOptions
 from holdfast.ports.inference import (
     Completion,
     Deliver,
@@ -508,6 +509,20 @@ async def test_chat_body_of_more_unknown_fields_than_are_told_is_refused_without
 
     assert answer.status == 400
     assert answer.document["error"]["message"] == "the body: more than 100 fields are wrong"
+
+
+async def test_chat_body_of_more_values_than_are_taken_is_refused_and_one_of_as_many_is_answered() -> None:
+    backend = Answering()
+    body = {"messages": [{"role": "user", "content": "why?"}] * 33}
+    async with opened_gateway({"a": backend}, options=GatewayOptions(max_body_values=101)) as gateway:
+        answered = await gateway.client.post(CHAT, body)
+        refused = await gateway.client.post(CHAT, body | {"stream": False})
+
+    assert (answered.status, refused.status) == (200, 400)
+    assert refused.document["error"]["message"] == (
+        "the body is not JSON that is taken: has more than 101 values; send fewer messages, parts or tools"
+    )
+    assert backend.calls == 1
 
 
 async def test_chat_refusal_repeats_nothing_of_the_value() -> None:

@@ -114,6 +114,13 @@ async def test_router_body_is_bounded_in_an_application_of_ones_own() -> None:
     assert answer.status == 413
 
 
+async def test_router_values_of_a_body_are_bounded_in_an_application_of_ones_own() -> None:
+    async with own_application(max_body_values=4) as (client, _, _):
+        answer = await client.post(f"/llm{CHAT}", question(), x_team="blue")
+
+    assert "has more than 4 values" in answer.document["error"]["message"]
+
+
 async def test_models_are_the_service_and_its_personas() -> None:
     async with opened_gateway(
         {"a": Answering(), "b": Answering()}, options=GatewayOptions(personas=("critic",))
