@@ -103,6 +103,7 @@ def _answer(item: AnsweredItem) -> _Row:
         "disposition": reply.disposition,
         "persona": reply.persona,
         "marks": reply.marks,
+        "finish_reason": reply.finish_reason,
         "attempts": reply.attempts,
         "queue_s": reply.queue_s,
         "backend_s": reply.backend_s,

@@ -139,7 +139,7 @@ class AnsweredItem:
     Args:
         line: number of the item's line, from 1.
         id: name of the item.
-        reply: the answer; its `request_id` is the item's id.
+        reply: the answer; its `request_id` is the item's id, and it calls no tools, as an item cannot offer any.
         elapsed_s: seconds between the call and its reply.
     """
 

@@ -12,7 +12,7 @@ import math
 import sqlite3
 from collections.abc import Iterator
 
-from holdfast.ports.inference import Citation, Usage
+from holdfast.ports.inference import Citation, FinishReason, Usage
 from holdfast.ports.journal import (
     AnsweredItem,
     BatchSummary,
@@ -86,14 +86,14 @@ def read_answers(connection: sqlite3.Connection, after_line: int, limit: int) ->
 def _answers(connection: sqlite3.Connection, after_line: int, limit: int) -> Iterator[AnsweredItem]:
     rows = connection.execute(
         "SELECT line, id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, input_tokens,"
-        " output_tokens, citations, persona, marks FROM record JOIN item USING (line)"
+        " output_tokens, citations, persona, marks, finish_reason FROM record JOIN item USING (line)"
         " WHERE superseded_by IS NULL AND kind IS NULL AND line > ? ORDER BY line LIMIT ?",
         (after_line, limit),
     )
     size_bytes = 0
     for row in rows:
         line, item_id, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s, *tail = row
-        input_tokens, output_tokens, citations, persona, marks = tail
+        input_tokens, output_tokens, citations, persona, marks, finish_reason = tail
         reply = Reply(
             text=text,
             backend=backend,
@@ -107,6 +107,7 @@ def _answers(connection: sqlite3.Connection, after_line: int, limit: int) -> Ite
             request_id=item_id,
             persona=persona,
             marks=tuple(json.loads(marks)),
+            finish_reason=None if finish_reason is None else FinishReason(finish_reason),
         )
         yield AnsweredItem(line=line, id=item_id, reply=reply, elapsed_s=elapsed_s)
         size_bytes += len(text) + len(citations)

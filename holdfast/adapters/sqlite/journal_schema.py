@@ -79,6 +79,8 @@ STEPS: Sequence[Step] = (
         "ALTER TABLE record ADD COLUMN persona TEXT",
         "ALTER TABLE record ADD COLUMN marks TEXT NOT NULL DEFAULT '[]'",
     ),
+    # Why an answer ended.
+    ("ALTER TABLE record ADD COLUMN finish_reason TEXT",),
 )
 
 

@@ -148,7 +148,8 @@ def record_answer(connection: sqlite3.Connection, run: int, answer: AnsweredItem
     reply = answer.reply
     connection.execute(
         "INSERT INTO record (line, run, elapsed_s, text, backend, model, disposition, attempts, queue_s, backend_s,"
-        " input_tokens, output_tokens, citations, persona, marks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " input_tokens, output_tokens, citations, persona, marks, finish_reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             answer.line,
             run,
@@ -165,6 +166,7 @@ def record_answer(connection: sqlite3.Connection, run: int, answer: AnsweredItem
             json.dumps([[citation.source, citation.heading] for citation in reply.citations]),
             reply.persona,
             json.dumps(reply.marks),
+            reply.finish_reason,
         ),
     )
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from holdfast.ports.errors import BatchError, JournalLockedError
-from holdfast.ports.inference import Citation, Usage
+from holdfast.ports.inference import Citation, FinishReason, Usage
 from holdfast.ports.journal import (
     AnsweredItem,
     BatchItem,
@@ -67,6 +67,7 @@ def _answer(
         request_id=item.id,
         persona="memory",
         marks=("cited", "short"),
+        finish_reason=FinishReason.LENGTH,
     )
     return AnsweredItem(line=item.line, id=item.id, reply=reply, elapsed_s=elapsed_s)
 

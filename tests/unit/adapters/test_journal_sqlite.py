@@ -110,7 +110,7 @@ async def test_older_journal_is_upgraded_by_a_reader_too(path: Path) -> None:
     assert pragma(path, "user_version") == len(STEPS) + 1
 
 
-async def test_answer_of_a_journal_older_than_personas_has_none_and_no_mark(path: Path) -> None:
+async def test_answer_of_a_journal_older_than_personas_has_none_no_mark_and_no_reason_to_end(path: Path) -> None:
     await begin(SqliteJournal(path, steps=STEPS[:1]), 1)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
@@ -120,7 +120,8 @@ async def test_answer_of_a_journal_older_than_personas_has_none_and_no_mark(path
 
     [kept] = await SqliteJournal(path).answers(after_line=0, limit=1)
 
-    assert (kept.reply.text, kept.reply.persona, kept.reply.marks) == ("t", None, ())
+    reply = kept.reply
+    assert (reply.text, reply.persona, reply.marks, reply.finish_reason) == ("t", None, (), None)
 
 
 async def test_older_journal_is_not_upgraded_under_its_writer(path: Path) -> None:

@@ -28,7 +28,7 @@ from holdfast.ports.errors import (
     JournalWriteError,
 )
 from holdfast.ports.files import FileWriter
-from holdfast.ports.inference import Citation, Usage
+from holdfast.ports.inference import Citation, FinishReason, Usage
 from holdfast.ports.journal import BatchItem, FailureKind, Fingerprints
 from holdfast.ports.service import Disposition, Priority, Reply, Request
 from holdfast.testing import VirtualClock, sweep_cancellation
@@ -48,6 +48,7 @@ def reply_to(request: Request, *, disposition: Disposition = Disposition.CALLED,
         usage=Usage(input_tokens=3, output_tokens=2),
         citations=(Citation(source="adr/0001.md", heading="Why"),),
         request_id=request.request_id,
+        finish_reason=FinishReason.LENGTH,
     )
 
 
@@ -171,6 +172,7 @@ async def test_run_answers_every_item_once_and_writes_its_files(bench: Bench) ->
         "disposition": "called",
         "persona": None,
         "marks": [],
+        "finish_reason": "length",
         "attempts": 1,
         "queue_s": 0.25,
         "backend_s": 0.5,
