@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.mutants import mutants
-from scripts.mutation import main
 
 MODULE = '''"""A module."""
 
@@ -131,45 +133,38 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.real_time
-def test_score_of_a_module_is_what_its_tests_notice_and_survivors_are_shown(
-    small: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (small / "tests" / "unit" / "domain" / "test_order.py").write_text(NOTICED_BY)
-
-    code = main([], small)
-
-    printed = capsys.readouterr().out
-    assert code == 1
-    assert "   1 of    2  holdfast/domain/order.py" in printed
-    assert "+    return right if (left < right) else left" in printed
-    assert "+    return None" not in printed
-    assert "noticed: 1 of 2 = 50.0% (at least 85%); sampled from 2 with seed 1" in printed
+def _score(root: Path, small: Path, tests: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (small / "tests" / "unit" / "domain" / "test_order.py").write_text(tests)
+    command = [sys.executable, "-m", "scripts.mutation", *arguments]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=small, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
-def test_score_of_tests_that_do_not_run_is_refused(small: Path) -> None:
-    (small / "tests" / "unit" / "domain" / "test_order.py").write_text("import no_such_module\n")
+def test_score_of_a_module_is_what_its_tests_notice_and_survivors_are_shown(root: Path, small: Path) -> None:
+    outcome = _score(root, small, NOTICED_BY)
 
-    with pytest.raises(SystemExit, match="the tests do not run"):
-        main([], small)
+    assert outcome.returncode == 1
+    assert "   1 of    2  holdfast/domain/order.py" in outcome.stdout
+    assert "+    return right if (left < right) else left" in outcome.stdout
+    assert "+    return None" not in outcome.stdout
+    assert "noticed: 1 of 2 = 50.0% (at least 85%); sampled from 2 with seed 1" in outcome.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
-def test_score_leaves_out_a_test_that_fails_without_any_change(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fails = f"{NOTICED_BY}    assert larger(2, 1) == 3\n"
-    (small / "tests" / "unit" / "domain" / "test_order.py").write_text(fails)
+def test_score_leaves_out_a_test_that_fails_without_any_change(root: Path, small: Path) -> None:
+    outcome = _score(root, small, f"{NOTICED_BY}    assert larger(2, 1) == 3\n")
 
-    main([], small)
-
-    assert "noticed: 0 of 2" in capsys.readouterr().out
+    assert "noticed: 0 of 2" in outcome.stdout
 
 
-def test_score_of_a_module_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["no_such_module"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [([], "the tests do not run"), (["no_such_module"], "nothing to change in ['no_such_module']")],
+)
+def test_score_of_nothing_is_refused(root: Path, small: Path, arguments: list[str], complaint: str) -> None:
+    outcome = _score(root, small, "import no_such_module\n", *arguments)
 
-    assert "nothing to change in ['no_such_module']" in capsys.readouterr().err
+    assert outcome.returncode != 0
+    assert complaint in outcome.stderr
