@@ -106,7 +106,7 @@ class AgentProcess(Transport):
             await self._process.stdin.aclose()
 
     async def close(self) -> None:
-        """End it, in `_GRACE_S` by itself or then by force; once is enough.
+        """End it, in `_GRACE_S` by itself or then by force, and what it leaves behind; once is enough.
 
         Cancellation: shielded; it takes no longer than the bounds say.
         """
@@ -115,11 +115,10 @@ class AgentProcess(Transport):
             return
         with anyio.CancelScope(shield=True):
             for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _REAP_S)):
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):
-                        os.killpg(process.pid, number)
-                    with anyio.move_on_after(wait_s):
-                        await process.wait()
+                with suppress(ProcessLookupError):  # the whole group has ended, and not only its first process
+                    os.killpg(process.pid, number)
+                with anyio.move_on_after(wait_s):
+                    await process.wait()
             with anyio.move_on_after(_REAP_S):
                 await process.aclose()
 

@@ -411,6 +411,20 @@ async def test_agent_ends_with_all_that_it_began(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_agent_that_ended_before_what_it_began_leaves_nothing_of_it(tmp_path: Path) -> None:
+    agent = install(tmp_path, started(), exit_code=3, child=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(backend_of(agent).complete, PROMPT)  # which waits, for the output is still open
+        while not any("child" in run for run in agent.runs()):  # noqa: ASYNC110 - another process writes it
+            await anyio.sleep(0.01)
+        [run] = agent.runs()
+        assert await ended(run["pid"])
+        tasks.cancel_scope.cancel()
+
+    assert await ended(run["child"])
+
+
+@pytest.mark.slow
 async def test_cancelled_call_leaves_no_file_behind(tmp_path: Path, temporary_files: Path) -> None:
     agent = install(tmp_path, started(), hangs_s=600.0)
     with anyio.move_on_after(1.0):
