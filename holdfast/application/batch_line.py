@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from holdfast.application.problem_words import words_of
 from holdfast.ports.inference import Message, Parameters, ResponseFormat, Role
 from holdfast.ports.journal import Failure, FailureKind
 from holdfast.ports.service import Priority, Request
@@ -138,8 +139,7 @@ def _reason(problem: ErrorDetails) -> str:
         known = BatchLine.model_fields if len(problem["loc"]) == 1 else _Message.model_fields
         nearest = difflib.get_close_matches(str(problem["loc"][-1])[:_MAX_REASON_CHARS], known, n=1)
         return f"{place}: is not a key here" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
-    message = problem["msg"].removeprefix("Value error, ")  # pydantic's own words around ours
-    return f"{place}: {message}" if place else message
+    return f"{place}: {words_of(problem)}" if place else words_of(problem)
 
 
 def _check_bytes(line: bytes) -> None:

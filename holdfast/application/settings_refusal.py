@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from holdfast.application.parameter_settings import ParameterSettings, TomlParameterSettings
+from holdfast.application.problem_words import words_of
 from holdfast.application.prompt_settings import PersonaSettings, ValidatorSettings
 from holdfast.application.registry_settings import FileRegistrySettings, RegistrationSettings, RegistrySettings
 from holdfast.application.section import Section
@@ -83,7 +84,7 @@ def _refusal_of(problem: ErrorDetails, sources: Mapping[str, str]) -> Configurat
     elif problem["type"] in {"missing", "missing_keyword_only_argument"}:
         message = "is missing, and has no default"
     else:
-        message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{_shown(problem['input'], parts)}"
+        message = f"{words_of(problem)}{_shown(problem['input'], parts)}"
     return ConfigurationError(f"{message}{told_source(sources, parts)}", path=".".join(parts))
 
 

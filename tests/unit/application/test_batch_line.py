@@ -157,8 +157,14 @@ def test_line_with_a_wrong_key_is_rejected_by_its_name(keys: dict[str, Any], nam
         ),
         (
             b'{"question": "why?", "priority": "urgent"}',
-            "priority: Input should be 'critical', 'high', 'normal', 'low' or 'bulk'",
+            "priority: input should be 'critical', 'high', 'normal', 'low' or 'bulk'",
         ),
+        (
+            b'{"messages": [{"role": "robot", "content": "why?"}]}',
+            "messages.0.role: input should be 'system', 'user' or 'assistant'",
+        ),
+        (b'{"messages": []}', "messages: should have at least 1 item"),
+        (b'{"messages": ["why?"]}', "messages.0: input should be an object"),
         (b"{}", "give either question or messages"),
     ],
 )

@@ -116,6 +116,7 @@ def test_load_settings_backend_by_name_from_the_environment_is_merged_key_by_key
         ({"guard": {"retry_budget": {"token_ratio": 2}}}, r"^guard\.retry_budget\.token_ratio: .*not 2"),
         ({"guard": {"pool": {"min_size": 5, "max_size": 2}}}, r"^guard\.pool\.(min|max)_size: .*"),
         ({"backends": {}}, r"^backends: .*at least 1"),
+        ({"backends": {"a": 3}}, r"^backends\.a: input should be an object, not 3 \(arguments\)$"),
         (
             {"backends": {"a": {"kind": "oracle"}}},
             r"^backends\.a\.kind: must be 'extractive' or 'scripted'( or '\w+')+ \(arguments\)$",
