@@ -2,9 +2,10 @@
 
 Responsibility: `FileWriter` over the local file system.
 Guarantees: the content is written to a temporary file in the same folder, synced, renamed over the old one, and the
-    folder synced; the temporary file is gone after a failure or a cancellation. A folder kept in step with a cloud may
-    answer with EIO for a while: the whole write is then repeated, and the user told once.
-Not responsible for: ownership and extended attributes; the permissions of a replaced file are kept.
+    folder synced; the temporary file is gone after a failure or a cancellation. The permissions of a replaced file are
+    kept, and hold for the temporary file, too. A folder kept in step with a cloud may answer with EIO for a while: the
+    whole write is then repeated, and the user told once.
+Not responsible for: ownership and extended attributes.
 Source: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 """
 
@@ -102,7 +103,15 @@ class _Unfinished:
         self._target = Path(os.path.realpath(path))
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._path = self._target.with_name(f".{self._target.name}.{secrets.token_hex(8)}.tmp")
-        self._file = self._path.open("xb")
+        self._file = open(self._path, "xb", opener=self._create)  # noqa: SIM115 - closed by `finish` or `discard`
+
+    def _create(self, path: str, flags: int) -> int:
+        try:
+            # Nobody may read what comes who could not read what was there.
+            mode = stat.S_IMODE(self._target.stat().st_mode)
+        except FileNotFoundError:
+            mode = 0o666
+        return os.open(path, flags, mode)
 
     def write(self, chunk: bytes) -> None:
         self._file.write(chunk)

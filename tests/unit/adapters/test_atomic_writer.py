@@ -165,6 +165,33 @@ async def test_replace_keeps_the_permissions_of_the_old_file_and_follows_its_lin
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+async def test_replace_lets_nobody_read_the_new_content_who_could_not_read_the_old_one(
+    tmp_path: Path, told: list[str]
+) -> None:
+    target = tmp_path / "private.txt"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    modes: list[int] = []
+
+    class Watching(Chunks):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"new"
+            modes.extend(stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path))
+
+    await AtomicFileWriter(clock=ManualClock(), notify=told.append).replace(target, Watching())
+
+    assert modes == [0o600, 0o600]
+
+
+async def test_replace_of_a_missing_file_leaves_the_permissions_to_the_umask(tmp_path: Path, told: list[str]) -> None:
+    path, beside = tmp_path / "new.txt", tmp_path / "beside.txt"
+    beside.write_bytes(b"")
+
+    await AtomicFileWriter(clock=ManualClock(), notify=told.append).replace(path, Chunks(b"new"))
+
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(beside.stat().st_mode)
+
+
 async def test_replace_syncs_the_file_before_it_is_renamed_and_the_folder_after(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
