@@ -427,6 +427,14 @@ def test_help_loads_nothing_that_takes_long(folder: Path, arguments: list[str]) 
     }
 
 
+def test_help_says_what_each_command_does_in_whole_sentences(folder: Path) -> None:
+    commands = call(folder, "--help").stdout.partition("Commands:")[2]
+
+    assert "run  " in commands
+    assert [line for line in commands.splitlines() if line.strip() and not line.endswith(".")] == []
+    assert "..." not in commands
+
+
 def test_identity_is_made_shown_and_trusted_by_the_program(tmp_path: Path) -> None:
     made = call(tmp_path, "identity", "new", "id.pem")
     shown = call(tmp_path, "identity", "show", "id.pem")

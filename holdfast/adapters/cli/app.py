@@ -26,11 +26,11 @@ _Input = Annotated[
 ]
 _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results are kept.", readable=False)]
 _Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", readable=False)]
-_Question = Annotated[str, typer.Argument(help="What to answer.")]
+_Question = Annotated[str, typer.Argument(metavar="QUESTION", help="What to answer.")]
 _Persona = Annotated[str | None, typer.Option("--persona", metavar="NAME", help="Who answers; see personas.")]
 _Backend = Annotated[
     str | None,
-    typer.Option("--backend", metavar="NAME", help="Use this backend only; openai and anthropic need --base-url."),
+    typer.Option("--backend", metavar="NAME", help="Ask this backend only; --base-url goes with openai and anthropic."),
 ]
 _BaseUrl = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="Its server, such as http://127.0.0.1:8080/v1.")
@@ -88,7 +88,9 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
         as_json: _Json = False,
         settings: _Set = [],  # noqa: B006 - typer's way to say none
     ) -> None:
-        """Answer a file of questions; saved item by item, so that it can be killed and run again.
+        """Answer a file of questions; killed and run again, it goes on.
+
+        Each answer is saved before it is counted.
 
         Exit codes: 0 complete, 1 some items failed, 2 bad usage or input, 3 interrupted.
         """
@@ -133,7 +135,10 @@ def build_app(load: Callable[[Mapping[str, Any]], Application]) -> typer.Typer:
 
     @app.command()
     def doctor(*, as_json: _Json = False, settings: _Set = []) -> None:  # noqa: B006 - as above
-        """Show the settings and where they come from, what each adapter can reach, and free memory."""
+        """Show the settings with their sources, and check the adapters.
+
+        It tells what each adapter can reach, and how much memory is free.
+        """
         with errors_to_exit():
             from holdfast.adapters.cli.doctor_command import show_diagnosis  # noqa: PLC0415 - as above
 

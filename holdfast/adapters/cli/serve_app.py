@@ -19,8 +19,10 @@ from holdfast.ports.gateway import GatewayServer
 
 __all__ = ["add_serve"]
 
-_Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; gateway.host.")]
-_Port = Annotated[int | None, typer.Option("--port", help="Port, 0 for any; gateway.port.", min=0, max=65535)]
+_Host = Annotated[str | None, typer.Option("--host", metavar="HOST", help="Address to listen on; gateway.host.")]
+_Port = Annotated[
+    int | None, typer.Option("--port", metavar="PORT", help="Port, 0 for any; gateway.port.", min=0, max=65535)
+]
 _Set = Annotated[
     list[str], typer.Option("--set", metavar="PATH=VALUE", help="A setting, such as timeout_s=10; again for more.")
 ]
@@ -44,7 +46,9 @@ def add_serve(
         port: _Port = None,
         settings: _Set = [],  # noqa: B006 - typer's way to say none
     ) -> None:
-        """Serve an OpenAI-compatible API, metrics and a status page, until SIGINT or SIGTERM.
+        """Serve an OpenAI-compatible API, metrics and a status page.
+
+        SIGINT or SIGTERM ends it, once the requests that run have finished.
 
         Exit codes: 0 stopped, requests that ran then included; 2 bad usage or settings; 3 stopped at once.
         """
