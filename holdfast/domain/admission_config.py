@@ -57,7 +57,7 @@ class AdmissionConfig:
         for tenant, weight in self.weights.items():
             require(
                 math.isfinite(weight) and weight > 0,
-                f"of {tenant!r} must be a finite number above 0, not {weight!r}",
+                f"{tenant!r} must weigh a finite number above 0, not {weight!r}",
                 path="admission.weights",
             )
         require_at_least("admission.burst_tokens", self.burst_tokens, 0)

@@ -221,4 +221,4 @@ def test_settings_with_a_weight_that_is_no_share_are_refused_with_path_and_tenan
         load_settings(tmp_path)
 
     assert raised.value.path == "admission.weights"
-    assert "of 'ours' must be a finite number above 0" in str(raised.value)
+    assert "'ours' must weigh a finite number above 0" in str(raised.value)

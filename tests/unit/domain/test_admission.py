@@ -69,7 +69,7 @@ def test_config_out_of_range_is_refused(config: dict[str, float], path: str) -> 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
 def test_config_with_a_weight_that_is_no_share_is_refused_with_the_tenant_named(weight: float) -> None:
-    with pytest.raises(ConfigurationError, match=rf"admission\.weights: of 'b' must be .* not {weight!r}"):
+    with pytest.raises(ConfigurationError, match=rf"admission\.weights: 'b' must weigh .* not {weight!r}"):
         AdmissionConfig(weights={"a": 1.0, "b": weight})
 
 
