@@ -26,7 +26,8 @@ class Requested:
     ended_at: int = -1
 
     def end(self, *, reply: Reply | None, error: BaseException | None) -> None:
-        _current.set(None)
+        if _current.get() is self:
+            _current.set(None)
         self.endings.append((reply, error))
         self.ended_at = next(_endings)
 

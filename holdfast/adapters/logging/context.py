@@ -2,7 +2,7 @@
 
 Responsibility: keep, for each task, which request and which attempt it works on, and for whom.
 Guarantees: names and numbers only; of a prompt and an answer nothing, unless that is asked for; what was set for a
-    request or an attempt is what it was before once that has ended.
+    request or an attempt is what it was before once that has ended, and a task that works on another one is left alone.
 Not responsible for: writing it: see `holdfast.adapters.logging.json_lines`.
 """
 
@@ -57,41 +57,55 @@ class LogContext:
             "request_id": request.request_id or f"{self._instance}-{next(self._numbers)}",
             "tenant": request.tenant,
             "session_id": request.session_id,
-            **_place(request.trace),
+            **_names(request.trace),
         }
         return _Requested(request, {name: value for name, value in told.items() if value is not None})
 
     def begin_attempt(self, prompt: Prompt, *, backend: str, number: int) -> AttemptRecord:
         """Let the task work on an attempt of its request."""
-        told = {**_current.get(), "attempt": number, "backend": backend, **_place(prompt.trace)}
+        told = {**_current.get(), "attempt": number, "backend": backend, **_names(prompt.trace)}
         return _Attempted(prompt, told, self._prompts)
 
 
-def _place(trace: TraceContext | None) -> dict[str, object]:
+def _names(trace: TraceContext | None) -> dict[str, object]:
     return {} if trace is None else {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
 
-class _Requested:
-    __slots__ = ("_before", "request")
+class _Place:
+    """What the task works on, from now on."""
 
-    def __init__(self, request: Request, told: Mapping[str, object]) -> None:
-        self.request = request
+    __slots__ = ("_before", "_told")
+
+    def __init__(self, told: Mapping[str, object]) -> None:
+        self._told = told
         self._before = _current.get()
         _current.set(told)
 
+    def leave(self) -> None:
+        # A stream may be left in another task than it was opened in, which works on something else.
+        if _current.get() is self._told:
+            _current.set(self._before)
+
+
+class _Requested:
+    __slots__ = ("_place", "request")
+
+    def __init__(self, request: Request, told: Mapping[str, object]) -> None:
+        self.request = request
+        self._place = _Place(told)
+
     def end(self, *, reply: Reply | None, error: BaseException | None) -> None:
         del reply, error  # events tell of them
-        _current.set(self._before)  # no token: a stream may be left in another context than it was opened in
+        self._place.leave()
 
 
 class _Attempted:
-    __slots__ = ("_before", "_log", "prompt")
+    __slots__ = ("_log", "_place", "prompt")
 
     def __init__(self, prompt: Prompt, told: Mapping[str, object], log: logging.Logger | None) -> None:
         self.prompt = prompt
         self._log = log
-        self._before = _current.get()
-        _current.set(told)
+        self._place = _Place(told)
 
     def end(self, *, completion: Completion | None, error: BaseException | None) -> None:
         if self._log is not None:
@@ -103,7 +117,7 @@ class _Attempted:
                 "error": None if error is None else type(error).__name__,
             }
             self._log.info("attempt_made", extra={"holdfast": told})
-        _current.set(self._before)
+        self._place.leave()
 
 
 _: type[Recorder] = LogContext

@@ -9,7 +9,6 @@ Not responsible for: where spans go: the application sets up a tracer provider; 
 
 from __future__ import annotations
 
-from contextvars import Token
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -95,47 +94,56 @@ class OtelSpans:
 
 
 class _RequestSpan:
-    __slots__ = ("_span", "_token", "request")
+    __slots__ = ("_span", "request")
 
     def __init__(self, span: Span, request: Request) -> None:
         self.request = request
-        self._span = span
-        self._token = _attach(span)
+        self._span = _Current(span)
 
     def end(self, *, reply: Reply | None, error: BaseException | None) -> None:
+        span = self._span.span
         if reply is not None:
-            self._span.set_attributes(reply_attributes(reply))
+            span.set_attributes(reply_attributes(reply))
         elif error is None:
-            self._span.set_attribute(ERROR_TYPE, CANCELLED)
-        _end(self._span, self._token, error)
+            span.set_attribute(ERROR_TYPE, CANCELLED)
+        self._span.end(error)
 
 
 class _AttemptSpan:
-    __slots__ = ("_span", "_token", "prompt")
+    __slots__ = ("_span", "prompt")
 
     def __init__(self, span: Span, prompt: Prompt) -> None:
         self.prompt = prompt
-        self._span = span
-        self._token = _attach(span)
+        self._span = _Current(span)
 
     def end(self, *, completion: Completion | None, error: BaseException | None) -> None:
         if completion is not None:
-            self._span.set_attributes(usage_attributes(completion))
-        _end(self._span, self._token, error)
+            self._span.span.set_attributes(usage_attributes(completion))
+        self._span.end(error)
 
 
-def _attach(span: Span) -> Token[Context]:
-    return context.attach(trace.set_span_in_context(span))
+class _Current:
+    """A span that is the current one until it ends."""
 
+    __slots__ = ("_before", "_inside", "span")
 
-def _end(span: Span, token: Token[Context], error: BaseException | None) -> None:
-    if error is not None:
-        kind = error_type(error)
-        span.set_attribute(ERROR_TYPE, kind)
-        if kind != CANCELLED:
-            span.set_status(Status(StatusCode.ERROR))
-    span.end()
-    context.detach(token)
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._before = context.get_current()
+        self._inside = trace.set_span_in_context(span)
+        context.attach(self._inside)
+
+    def end(self, error: BaseException | None) -> None:
+        span = self.span
+        if error is not None:
+            kind = error_type(error)
+            span.set_attribute(ERROR_TYPE, kind)
+            if kind != CANCELLED:
+                span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        # No token: a stream may be left in another task than it was opened in, whose own span stays the current one.
+        if context.get_current() is self._inside:
+            context.attach(self._before)
 
 
 def _above(place: TraceContext | None, *, is_remote: bool) -> Context | None:

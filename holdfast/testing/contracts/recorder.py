@@ -9,6 +9,7 @@ Not responsible for: what the recorder makes of what it follows.
 from __future__ import annotations
 
 import contextvars
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Final
@@ -150,6 +151,26 @@ class RecorderContract(ABC):
 
         record.end(completion=_COMPLETION, error=None)
         assert record.prompt.messages == _QUESTION
+
+    def test_end_in_another_context_leaves_that_one_as_it_was_and_logs_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A stream may be left in another task than it was opened in, which works on a request of its own."""
+        recorder = self.make_recorder()
+        elsewhere = contextvars.copy_context()
+        record = elsewhere.run(recorder.begin_request, _REQUESTS["plain"])
+        attempt = elsewhere.run(recorder.begin_attempt, _prompt(record.request), backend="a", number=1)
+        own = recorder.begin_request(_REQUESTS["everything"])
+        before = dict(contextvars.copy_context().items())
+
+        with caplog.at_level(logging.WARNING):
+            attempt.end(completion=_COMPLETION, error=None)
+            record.end(reply=None, error=None)
+        after = dict(contextvars.copy_context().items())
+        own.end(reply=_REPLY, error=None)
+
+        assert after == before
+        assert caplog.records == []
 
     def test_requests_of_tasks_at_once_do_not_end_each_other(self) -> None:
         """Each task has a context of its own, and they end in any order."""
