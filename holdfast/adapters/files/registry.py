@@ -193,12 +193,20 @@ class FileRegistry:
 
 def _read_folder(folder: Path) -> list[_Found]:
     try:
-        # Files only: a pipe would be waited for.
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json") and entry.is_file())
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and _is_file(entry))
     except FileNotFoundError:
         return []
     every = (_read(folder / name) for name in names[:_MAX_FILES])
     return sorted((found for found in every if found is not None), key=lambda found: found.entry.instance.instance_id)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether it can be read at once; a pipe would be waited for, and a link may lead in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> _Found | None:

@@ -316,6 +316,13 @@ async def test_pipe_in_place_of_a_file_is_not_waited_for(place: Place) -> None:
         assert await place.listed() == ["asks-1"]
 
 
+async def test_link_that_leads_in_a_circle_harms_nobody(place: Place) -> None:
+    await place.register()
+    (place.file.parent / "circle.json").symlink_to("circle.json")
+
+    assert await place.listed() == ["asks-1"]
+
+
 async def test_look_that_began_before_another_does_not_undo_what_that_one_saw(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
