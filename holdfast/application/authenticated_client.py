@@ -115,7 +115,7 @@ class AuthenticatedClient:
         return AuthenticatedSession(self, channel)
 
     async def ask(self, body: Mapping[str, object]) -> Envelope:
-        """Ask outside of any session, and return the answer: a ``reply`` or a ``failure``.
+        """Ask outside of any session, and return the answer, whose `type` is ``reply`` or ``failure``.
 
         Raises:
             AuthenticationError: the answer is not believed.
@@ -184,7 +184,7 @@ class AuthenticatedSession:
         self._turn = anyio.Lock()
 
     async def ask(self, body: Mapping[str, object]) -> Envelope:
-        """Ask, and return the answer: a ``reply`` or a ``failure``.
+        """Ask, and return the answer, whose `type` is ``reply`` or ``failure``.
 
         Raises:
             ClosedError: an earlier question got no answer that was believed; begin another session.
