@@ -73,7 +73,7 @@ class Persona:
     triggers: tuple[str, ...] = ()
     parameters: Parameters = _UNSET
     allowed_parameters: frozenset[str] = frozenset(PARAMETER_NAMES)
-    label: str = field(init=False, compare=False)
+    label: str = field(init=False)
     """Name and version, as deduplication takes it; the version changes with prompt and parameters."""
 
     def __post_init__(self) -> None:

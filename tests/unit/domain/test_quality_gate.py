@@ -101,6 +101,13 @@ async def test_admit_good_answer_goes_out_as_it_is(action: OutputAction) -> None
     assert (gate.statistics().answers, gate.statistics().passed) == (1, 1)
 
 
+@pytest.mark.parametrize(("action", "holds_back"), [(OutputAction.REJECT, True), (OutputAction.MARK, False)])
+async def test_gate_holds_back_what_its_judge_may_keep_from_going_out(action: OutputAction, holds_back: bool) -> None:
+    gate, _ = gate_of(must_be_good(action))
+
+    assert gate.holds_back(None) is holds_back
+
+
 async def test_admit_answer_with_a_mark_goes_out_naming_the_validator() -> None:
     gate, sink = gate_of(must_be_good(OutputAction.MARK), must_be_good(OutputAction.MARK, name="better"))
 
