@@ -51,3 +51,15 @@ async def test_gateway_is_served_by_the_parameters_that_the_service_has_read(tmp
         options = serving.gateway_options()
 
     assert (options.drain_timeout_s, options.personas, options.max_body_bytes) == (7.0, ("terse",), 4 * 5000)
+
+
+async def test_program_takes_parameters_between_its_files_and_its_arguments(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text("max_request_bytes = 4000\ngateway.port = 4000\n")
+    (tmp_path / "parameters.toml").write_text("max_request_bytes = 5000\ngateway.port = 5000\n")
+    parameters = {"kind": "toml", "path": str(tmp_path / "parameters.toml")}
+    serving = Program(load_settings(tmp_path, {"parameters": parameters, "gateway": {"port": 6000}}))
+
+    async with serving.open_service(notify=print):
+        options = serving.gateway_options()
+
+    assert (options.max_body_bytes, options.port) == (4 * 5000, 6000)
