@@ -161,7 +161,9 @@ async def test_registry_away_is_told_of_once_and_so_is_its_return() -> None:
     assert (after.listed, after.registered) == (True, 1 + after.forgotten)
     lost, *others = listener.heard
     assert lost == RegistryLost(service="asks", role="registration", error="StoreUnavailableError", is_refusal=False)
-    assert [type(event) for event in others if not isinstance(event, RegistrationForgotten)] == [RegistryRejoined]
+    [rejoined] = [event for event in others if not isinstance(event, RegistrationForgotten)]
+    assert isinstance(rejoined, RegistryRejoined)
+    assert rejoined.away_s == pytest.approx(55.0, abs=5.0)
 
 
 async def test_registry_away_from_the_start_is_registered_with_once_it_is_there() -> None:
