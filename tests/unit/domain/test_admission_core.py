@@ -714,6 +714,15 @@ def test_event_of_overload_ends_where_the_last_entry_rises_out_of_the_line() -> 
     assert desk.statistics.overloaded == 0
 
 
+def test_event_of_overload_ends_where_more_urgent_work_takes_all_the_room_of_the_line() -> None:
+    desk = Desk(max_waiting=100, max_bytes=100)
+    overloaded(desk)
+    desk.wait(Priority.HIGH, size_bytes=100)
+
+    assert isinstance(desk.told[-1], OverloadEnded)
+    assert desk.statistics.overloaded == 0
+
+
 def test_overload_without_anybody_to_tell_is_the_same() -> None:
     desk = Desk(max_waiting=100)
     desk.core = AdmissionCore(AdmissionConfig(), ConcurrencyLimit(1))

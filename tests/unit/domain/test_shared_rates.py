@@ -41,9 +41,11 @@ class SlowRates(FaultyRates):
 class World:
     """A clock, a store and some processes with a limit each."""
 
-    def __init__(self, processes: int, config: RateLimitConfig = REQUESTS) -> None:
+    def __init__(
+        self, processes: int, config: RateLimitConfig = REQUESTS, store: type[FaultyRates] = FaultyRates
+    ) -> None:
         self.clock = ManualClock()
-        self.store = FaultyRates(clock=self.clock)
+        self.store = store(clock=self.clock)
         self.hubs = [join(self.store, self.clock) for _ in range(processes)]
         self.limits = [RateLimit("backend 'a'", config, clock=self.clock, shared=hub) for hub in self.hubs]
 
@@ -153,6 +155,26 @@ def test_tokens_that_two_wait_for_are_not_kept_from_each_other_by_halves() -> No
             run(world.hubs[process].refresh(emptied=False))
 
     assert len(granted) == 1
+
+
+def test_store_is_told_how_much_more_the_smallest_of_the_refused_needs_and_of_each_only_once() -> None:
+    told: list[float] = []
+
+    class Listening(FaultyRates):
+        async def settle(self, member: str, share: float, claims: Sequence[RateClaim], *, lease_s: float) -> RateTerms:
+            told.extend(claim.least for claim in claims)
+            return await super().settle(member, share, claims, lease_s=lease_s)
+
+    world = World(2, RateLimitConfig(tokens_per_minute=0.001, burst_tokens=8), Listening)
+    world.settle_down()
+    told.clear()
+    for too_large in (6, 5, 7):
+        with pytest.raises(RateLimitedError):
+            world.limits[0].reserve(too_large)
+    run(world.hubs[0].refresh(emptied=False))
+    run(world.hubs[0].refresh(emptied=False))
+
+    assert told == [pytest.approx(3.0, abs=0.01), 0.0]  # it holds two of the five
 
 
 def test_small_calls_are_let_through_while_a_large_one_waits_for_more() -> None:
