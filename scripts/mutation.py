@@ -154,7 +154,7 @@ def main(arguments: list[str]) -> int:
     """Print what survives and the score, and return the exit code."""
     parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", default=["*"], help="modules of the domain, such as retry (all)")
-    parser.add_argument("--sample", type=int, default=400, help="how many changes to judge (%(default)s)")
+    parser.add_argument("--sample", type=int, default=300, help="how many changes to judge (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="which changes these are (%(default)s)")
     options = parser.parse_args(arguments)
 
