@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import signal
@@ -203,6 +202,5 @@ async def test_serve_port_that_is_taken_is_refused_in_one_line(tmp_path: Path) -
 
     assert outcome.returncode == 2
     assert outcome.stderr == (
-        f"holdfast: gateway.port: cannot listen on 127.0.0.1:{port}: [Errno {errno.EADDRINUSE}] "
-        "Address already in use\n"
+        f"holdfast: gateway.port: cannot listen on 127.0.0.1:{port}: Address already in use; choose another\n"
     )

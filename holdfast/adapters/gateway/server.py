@@ -136,11 +136,16 @@ def _listen(options: GatewayOptions) -> socket.socket:
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except UnicodeError as error:  # a name that DNS has no room for
+        raise ConfigurationError(
+            f"cannot listen on {place}: this is no name; choose another", path="gateway.host"
+        ) from error
     except (OSError, OverflowError) as error:
         is_host = isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL
         path = "gateway.host" if is_host else "gateway.port"
-        reason = str(error).partition(" (while")[0]  # the address follows there, which is told already
-        raise ConfigurationError(f"cannot listen on {place}: {reason}", path=path) from error
+        # Behind what is wrong the system's words have the address, which is told already.
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        raise ConfigurationError(f"cannot listen on {place}: {reason}; choose another", path=path) from error
 
 
 _: GatewayServer = serve_gateway

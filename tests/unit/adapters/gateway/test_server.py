@@ -29,7 +29,7 @@ async def test_server_that_is_embedded_leaves_the_garbage_collection_of_its_prog
     assert meanwhile == before
 
 
-@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1", "nobody..invalid", f"{'x' * 64}.invalid"])
 async def test_server_on_a_host_that_this_machine_is_not_is_refused_by_the_host(host: str) -> None:
     options = GatewayOptions(host=host, port=0)
     async with opened({"a": Answering()}) as service:
@@ -38,3 +38,4 @@ async def test_server_on_a_host_that_this_machine_is_not_is_refused_by_the_host(
 
     assert caught.value.path == "gateway.host"
     assert str(caught.value).count(host) == 1
+    assert str(caught.value).endswith("; choose another")
