@@ -223,6 +223,12 @@ def test_adapter_without_its_extra_says_which_one_to_install(root: Path, project
     assert silent == []
 
 
+def test_contract_suites_without_pytest_say_which_extra_to_install() -> None:
+    outcome = _run(_WITHOUT.format(refused={"pytest"}, statement="import holdfast.testing.contracts"))
+
+    assert "holdfast[testing]" in outcome.stdout
+
+
 def test_extras_are_those_of_adapters_and_all_of_them(root: Path, project: dict[str, Any]) -> None:
     extras = dict(project["project"]["optional-dependencies"])
     folders = {path.name for path in (root / "holdfast" / "adapters").rglob("*") if path.is_dir()}

@@ -1,8 +1,16 @@
-"""One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes."""
+"""One contract suite for each driven port, as a pytest base class; an adapter is right when its subclass passes.
+
+Needs the extra ``testing``.
+"""
 
 from pkgutil import iter_modules
 
-import pytest
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError(
+        "holdfast.testing.contracts needs pytest: pip install 'holdfast[testing]'", name=error.name
+    ) from error
 
 # Before they are imported: pytest then shows what an assertion in them compared, as it does for the user's own.
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
