@@ -203,6 +203,14 @@ def _check_guard(guard: GuardSettings, path: str) -> None:
         f"raise that or leave this out",
         path=f"{path}.hedge",
     )
+    lasts_s = guard.pool.acquire_timeout_s + guard.attempt_timeout_s
+    require(
+        guard.breaker.probe_timeout_s >= lasts_s,
+        f"{guard.breaker.probe_timeout_s:g} s end a probe before {path}.pool.acquire_timeout_s and "
+        f"{path}.attempt_timeout_s do, {lasts_s:g} s together, and a backend that takes so long would never be found "
+        f"well; raise it or lower them",
+        path=f"{path}.breaker.probe_timeout_s",
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -26,6 +26,8 @@ from pydantic import Field
 
 from holdfast.application.guard_settings import GuardSettings
 from holdfast.application.section import Section
+from holdfast.domain.circuit_breaker import BreakerConfig
+from holdfast.domain.pool import PoolConfig
 from holdfast.ports.errors import ConfigurationError
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.model import ModelLoader
@@ -45,9 +47,13 @@ class PatientGuardSettings(GuardSettings):
 
     Args:
         attempt_timeout_s: as there; default 120, unmeasured. The deadline of a request may end an attempt before.
+        breaker: as there; a probe has 150 seconds, which an attempt never takes.
+        pool: as there; a lease is warned about after as many.
     """
 
     attempt_timeout_s: float = Field(default=120.0, gt=0)
+    breaker: BreakerConfig = BreakerConfig(probe_timeout_s=150.0)
+    pool: PoolConfig = PoolConfig(leak_warning_s=150.0)
 
 
 class ClaudeAgentSettings(Section):

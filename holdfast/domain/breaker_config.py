@@ -59,7 +59,8 @@ class BreakerConfig:
         probe_calls: probes that are judged together when half-open (default 3; unmeasured).
         probe_successes: how many of them must succeed to close it; it opens again as soon as too many have failed for
             that (default 3, so that one failure is enough; unmeasured).
-        probe_timeout_s: seconds after which a probe that has not settled opens it again (default 60; unmeasured).
+        probe_timeout_s: seconds after which a probe that has not settled opens it again; more than a call that succeeds
+            may take (default 60; unmeasured).
         mode: who decides at the start; `CircuitBreaker.switch_to` changes it (default automatic).
     """
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio
 
-from holdfast import Completion, PoolConfig, Prompt, Settings, open_orchestrator
+from holdfast import BreakerConfig, Completion, PoolConfig, Prompt, Settings, open_orchestrator
 from holdfast.adapters.gateway import serve_gateway
 from holdfast.application.settings import GuardSettings
 from holdfast.domain import StreamingConfig
@@ -53,6 +53,7 @@ async def main(readers: int) -> None:
         guard=GuardSettings(
             attempt_timeout_s=_LONG_S,
             stream_idle_timeout_s=_LONG_S,
+            breaker=BreakerConfig(probe_timeout_s=2 * _LONG_S),
             pool=PoolConfig(max_size=readers, max_waiters=readers, acquire_timeout_s=_LONG_S),
         ),
     )

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 ITEMS = 40
 RUN = ("run", "in.jsonl", "--out", "out")
+PATIENT_GUARD = ("guard.attempt_timeout_s=1000", "guard.breaker.probe_timeout_s=1005")
 
 
 def _prepare(folder: Path, *, delay_s: float) -> None:
@@ -65,7 +66,7 @@ def test_second_signal_ends_at_once_and_loses_nothing_that_was_saved(tmp_path: P
     lines = (tmp_path / "in.jsonl").read_text().splitlines()[1:]
     first = {"id": "q1", "question": "Why?", "timeout_s": 0.1}  # once it has failed, the second one is in flight
     (tmp_path / "in.jsonl").write_text("\n".join([json.dumps(first), *lines]))
-    patient = ("timeout_s=1000", "batch.concurrency=2", "batch.stop_grace_s=600", "guard.attempt_timeout_s=1000")
+    patient = ("timeout_s=1000", "batch.concurrency=2", "batch.stop_grace_s=600", *PATIENT_GUARD)
     with start(tmp_path, *RUN, *(part for option in patient for part in ("--set", option))) as process:
         _wait_for_results(tmp_path, "failed")
         process.send_signal(signal.SIGTERM)

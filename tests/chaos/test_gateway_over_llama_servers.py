@@ -39,7 +39,7 @@ async def gateway_over(folder: Path, servers: list[LlamaServer]) -> AsyncGenerat
         f'[backends.llama-{number}]\nkind = "openai"\nbase_url = "{server.url}"\n'
         for number, server in enumerate(servers)
     )
-    guard = "[guard]\nattempt_timeout_s = 60\nstream_idle_timeout_s = 30\n"
+    guard = "[guard]\nattempt_timeout_s = 50\nstream_idle_timeout_s = 30\n"
     routing = '[routing]\nstrategy = "weighted"\n'
     (folder / "holdfast.toml").write_text(f"timeout_s = 120\n{guard}{routing}{backends}")
     process = program.start(folder, "serve", "--port", "0")

@@ -64,6 +64,17 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"gateway": {"host": "example.org"}}, "gateway.host", "gateway.api_keys_file"),
     ({"gateway": {"max_body_bytes": 1000}}, "gateway.max_body_bytes", "max_request_bytes"),
     ({"guard": {"hedge": {}, "pool": {"max_size": 1}}}, "guard.hedge", "guard.pool.max_size"),
+    ({"guard": {"attempt_timeout_s": 56}}, "guard.breaker.probe_timeout_s", "guard.attempt_timeout_s"),
+    (
+        {"guard": {"attempt_timeout_s": 50, "pool": {"acquire_timeout_s": 11}}},
+        "guard.breaker.probe_timeout_s",
+        "guard.pool.acquire_timeout_s",
+    ),
+    (
+        {"backends": {"own": {"kind": "claude_agent", "guard": {"breaker": {"probe_timeout_s": 60}}}}},
+        "backends.own.guard.breaker.probe_timeout_s",
+        "backends.own.guard.attempt_timeout_s",
+    ),
     (
         {"backends": {"own": {"kind": "extractive", "guard": {"hedge": {}, "pool": {"max_size": 1}}}}},
         "backends.own.guard.hedge",
@@ -97,8 +108,17 @@ def test_check_consistency_contradiction_is_refused_with_both_paths_named(
     assert other in str(caught.value)
 
 
-def test_check_consistency_defaults_hold_together() -> None:
-    assert refusal(check_consistency, Settings()) is None
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"backends": {"agent": {"kind": "claude_agent"}, "model": {"kind": "llama_cpp", "path": "small.gguf"}}},
+        {"guard": {"attempt_timeout_s": 55}},
+    ],
+    ids=["all", "backends that take their time", "an attempt as long as may be"],
+)
+def test_check_consistency_defaults_hold_together(given: dict[str, Any]) -> None:
+    assert refusal(check_consistency, Settings.model_validate(given)) is None
 
 
 def test_check_consistency_less_memory_than_all_sessions_holds_together_where_these_are_in_a_file() -> None:

@@ -95,7 +95,7 @@ async def test_submit_loser_counts_as_nothing_for_the_breaker_and_as_a_retry_for
 
 
 async def test_submit_without_hedging_in_the_settings_waits_for_the_first_call() -> None:
-    async with opened(answering(slow_at(1)), GuardSettings(attempt_timeout_s=300.0)) as orchestrator:
+    async with opened(answering(slow_at(1)), GuardSettings(attempt_timeout_s=55.0)) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(ask())
         health = orchestrator.health()
@@ -105,7 +105,7 @@ async def test_submit_without_hedging_in_the_settings_waits_for_the_first_call()
 
 async def test_submit_request_that_is_not_idempotent_is_neither_hedged_nor_a_sample() -> None:
     backend = answering(slow_at(1))
-    async with opened(backend, HEDGED.model_copy(update={"attempt_timeout_s": 300.0})) as orchestrator:
+    async with opened(backend, HEDGED.model_copy(update={"attempt_timeout_s": 55.0})) as orchestrator:
         await warm_up(orchestrator)
         reply = await orchestrator.submit(replace(ask(), idempotent=False))
         health = orchestrator.health()
