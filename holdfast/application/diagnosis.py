@@ -21,6 +21,7 @@ from dependency_injector import providers
 from holdfast.application.authenticated_service import Identity
 from holdfast.application.consistency import check_consistency, shares_sessions
 from holdfast.application.container import Backend, Container, Discovered, Model, Registry
+from holdfast.application.gateway_settings import GatewaySettings, gateway_options
 from holdfast.application.live_settings import is_live
 from holdfast.application.prompt_settings import make_book
 from holdfast.application.settings import Settings
@@ -69,6 +70,8 @@ async def _diagnose(loaded: LoadedSettings, container: Container, first: list[Ch
         checks.append(await _check_shared(container))
     if loaded.settings.identity is not None:
         checks.append(await _check_identity(container))
+    if loaded.settings.gateway != GatewaySettings():
+        checks.append(await run_sync(_check_gateway, loaded.settings))
     available_bytes = container.host_memory().available_bytes()
     return Diagnosis(settings=settings, checks=tuple(checks), available_memory_bytes=available_bytes)
 
@@ -119,6 +122,16 @@ async def _check_identity(container: Container) -> Check:
     except HoldfastError as error:
         return Check(name="identity", passed=False, detail=str(error))
     return Check(name="identity", passed=True, detail=identity.signer.did)
+
+
+def _check_gateway(settings: Settings) -> Check:
+    try:
+        options = gateway_options(
+            settings.gateway, max_request_bytes=settings.max_request_bytes, personas=settings.personas
+        )
+    except HoldfastError as error:
+        return Check(name="gateway", passed=False, detail=str(error))
+    return Check(name="gateway", passed=True, detail=f"set up; not started; keys: {len(options.keys)}")
 
 
 async def _check_registry(container: Container) -> Check:

@@ -96,13 +96,14 @@ class RetrievalSettings(Section):
         folder: the documents; None leaves retrieval out.
         include: which files, as glob patterns below the folder.
         index: the index file, made when missing; None keeps it in memory.
-        limit: passages for each request; default 10, of at most 1500 characters each, which one prompt has room for.
+        limit: passages for each request, 1000 at most; default 10, of at most 1500 characters each, which one prompt
+            has room for.
     """
 
     folder: Path | None = None
     include: tuple[str, ...] = ("**/*.md", "**/*.txt")
     index: Path | None = None
-    limit: int = Field(default=10, ge=1)
+    limit: int = Field(default=10, ge=1, le=1000)
 
 
 class TenantSettings(Section):

@@ -12,6 +12,7 @@ the others name, the environment (``HOLDFAST_GUARD__BREAKER__FAILURE_RATIO=0.3``
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
@@ -28,6 +29,7 @@ from holdfast.ports.errors import ConfigurationError
 __all__ = ["LoadedSettings", "flatten", "load_settings"]
 
 _PREFIX: Final = "HOLDFAST_"
+_FIELD: Final = re.compile(r'field "(\w+)"')  # as pydantic says which one it could not read
 _DELIMITER: Final = "__"
 _PARAMETERS: Final = "parameters"
 _BEFORE_PARAMETERS: Final = {
@@ -131,7 +133,7 @@ def _combined(layers: list[tuple[str, Mapping[str, Any]]]) -> LoadedSettings:
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise refusal(error.errors(), sources) from error
+        raise refusal(error.errors(), sources) from None  # which repeats what was given, secrets too
     _refuse_switches(merged, settings, sources)
     return LoadedSettings(settings=settings, sources=sources, layers=tuple(layers))
 
@@ -207,7 +209,9 @@ def _read_environment() -> dict[str, Any]:
     try:
         return _Environment(_InEnvironment)()
     except SettingsError as error:
-        raise ConfigurationError(f"{error}; give JSON, or one variable for each key", path=_PREFIX + "*") from error
+        field = _FIELD.search(str(error))
+        variable = _PREFIX + (field[1].upper() if field else "*")
+        raise ConfigurationError("is no JSON; mend it, or give one variable for each key", path=variable) from None
 
 
 def _is_section(value: object) -> TypeGuard[Mapping[str, Any]]:

@@ -22,12 +22,21 @@ from holdfast.ports.errors import (
     JournalWriteError,
     RequestError,
     RetrievalError,
+    SessionStoreError,
     StoreRefusedError,
 )
 
 __all__ = ["errors_to_exit"]
 
-_BAD_INPUT = (BatchError, ConfigurationError, IdentityError, RequestError, RetrievalError, StoreRefusedError)
+_BAD_INPUT = (
+    BatchError,
+    ConfigurationError,
+    IdentityError,
+    RequestError,
+    RetrievalError,
+    SessionStoreError,  # no command goes on with a session, so it is the database of the settings that cannot be opened
+    StoreRefusedError,
+)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def _translated(path: Path, *, writing: bool) -> Generator[None, None, None]:
             raise
         # Extended codes keep the primary one in their lowest byte; an error of the module itself has none.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if writing and code not in _UNREADABLE:
+        if writing and code not in _UNREADABLE and not path.is_dir():
             raise JournalWriteError(f"the journal cannot be written ({error})", path=str(path)) from error
         raise BatchError(
             f"{path}: the journal cannot be read ({error}); restore a backup, or choose another output folder"

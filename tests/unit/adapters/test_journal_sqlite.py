@@ -142,8 +142,8 @@ async def test_upgrade_that_fails_half_way_leaves_the_journal_as_it_was(path: Pa
         async with SqliteJournal(path, steps=broken).writing():
             pytest.fail("opened")
 
-    assert pragma(path, "user_version") == len(STEPS) + 1
-    assert (await SqliteJournal(path, steps=[*STEPS, NEXT_STEP]).summary()).items == 3
+    assert pragma(path, "user_version") == len(STEPS)
+    assert (await SqliteJournal(path).summary()).items == 3
 
 
 async def test_newer_journal_is_refused_and_left_as_it_is(path: Path) -> None:
@@ -207,6 +207,14 @@ async def test_folder_that_cannot_be_made_is_a_write_error(tmp_path: Path) -> No
 
     with pytest.raises(JournalWriteError, match="cannot be written"):
         async with SqliteJournal(tmp_path / "file" / "journal.sqlite3").writing():
+            pytest.fail("opened")
+
+
+async def test_folder_in_place_of_a_journal_is_refused_and_nobody_told_to_run_it_again(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(BatchError, match="choose another output folder"):
+        async with SqliteJournal(tmp_path / "folder").writing():
             pytest.fail("opened")
 
 

@@ -18,6 +18,7 @@ from holdfast.application.settings import RetrievalSettings, SessionSettings, Se
 from holdfast.application.settings_sources import LoadedSettings
 from holdfast.application.shared_settings import RedisSettings, SqliteSharedSettings
 from holdfast.domain.host_guard import HostGuardConfig
+from holdfast.ports.application import Check
 from holdfast.ports.errors import BackendUnavailableError, StoreRefusedError
 from holdfast.ports.inference import InferenceBackend
 from holdfast.ports.registry import ServiceInstance
@@ -56,6 +57,9 @@ class PermittedRegistry(FlakyRegistry):
         if service != self._permitted:
             raise StoreRefusedError("may not be read", store="test")
         return await super().instances(service, index=index, wait_s=wait_s)
+
+
+KEY = "0123456789abcdef0"
 
 
 def unused(_: ServiceInstance) -> Backend:
@@ -277,3 +281,20 @@ async def test_diagnose_asks_the_registry_only_for_a_service_that_this_process_h
     assert [check.passed for check in diagnosis.checks if check.name in {"registry", "backend extractive"}] == [
         True
     ] * 2
+
+
+async def test_diagnose_keys_of_the_gateway_are_read_and_not_shown_or_told_with_their_setting(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"acme {KEY}\n")
+    keys.chmod(0o600)
+
+    good = await diagnose(*loaded(Settings.model_validate({"gateway": {"api_keys_file": keys}})))
+    missing = await diagnose(*loaded(Settings.model_validate({"gateway": {"api_keys_file": tmp_path / "none"}})))
+    short = await diagnose(*loaded(Settings.model_validate({"gateway": {"api_keys": {"acme": "short"}}})))
+
+    assert good.checks[-1] == Check(name="gateway", passed=True, detail="set up; not started; keys: 1")
+    assert KEY not in str(good)
+    assert not missing.checks[-1].passed
+    assert missing.checks[-1].detail.startswith("gateway.api_keys_file: ")
+    assert not short.checks[-1].passed
+    assert short.checks[-1].detail.startswith("gateway.api_keys: ")

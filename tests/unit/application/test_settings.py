@@ -155,7 +155,7 @@ def test_load_settings_unknown_variable_is_refused_with_the_nearest(
 def test_load_settings_variable_that_is_not_json_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_BACKENDS", "{oops")
 
-    with pytest.raises(ConfigurationError, match=r'"backends".*give JSON'):
+    with pytest.raises(ConfigurationError, match=r"^HOLDFAST_BACKENDS: is no JSON; mend it, or give one variable"):
         load_settings(tmp_path)
 
 

@@ -16,6 +16,7 @@ from holdfast.ports.errors import (
     JournalWriteError,
     RequestError,
     RetrievalError,
+    SessionStoreError,
     StoreRefusedError,
     StoreUnavailableError,
 )
@@ -38,6 +39,7 @@ def _end_of(error: BaseException) -> object:
         (JournalSchemaError(path="out", found=2, supported=1), 2),
         (BatchError("not a journal"), 2),
         (RetrievalError("missing", path="docs"), 2),
+        (SessionStoreError("is not a database", path="sessions.sqlite"), 2),
         (StoreRefusedError("answered 403", store="consul"), 2),
         (StoreUnavailableError("does not answer", store="consul"), 1),
         (JournalWriteError("disk full", path="out"), 3),
