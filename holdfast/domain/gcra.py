@@ -90,7 +90,8 @@ class Gcra:
         Complexity: O(1), amortised over the reservations that drain.
         """
         self._drain(now_s)
-        if self._used + self._held_total + cost > self._fits:
+        # Compared first, because a cost that is a whole number beyond any float could not be added.
+        if cost > self._fits or self._used + self._held_total + cost > self._fits:
             return False
         self._held[key] = cost
         self._held_total += cost

@@ -115,6 +115,16 @@ def test_more_than_a_burst_can_hold_is_refused_for_good_with_the_most_that_can()
     assert "ask for less" in str(error)
 
 
+def test_more_than_any_float_holds_is_refused_for_good_and_takes_nothing_of_the_requests() -> None:
+    limited = limit(requests=10, tokens=1000)
+
+    with pytest.raises(RateLimitedError) as refused:
+        limited.reserve(10**400)
+
+    assert (refused.value.retry_after_s, refused.value.most) == (None, 1000.0)
+    assert limited.statistics().requests_left == 10.0
+
+
 def test_as_much_as_a_burst_can_hold_is_refused_for_a_time_only() -> None:
     rated = limit(tokens=1000)
     rated.reserve(1)
