@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from holdfast.adapters.sqlite.database_file import begin_wal, is_foreign
 from holdfast.adapters.sqlite.document_folder import Stamp
 from holdfast.adapters.sqlite.markdown_passages import Piece
 from holdfast.adapters.sqlite.transaction import transaction
@@ -223,11 +224,9 @@ def _open(path: Path | None, origin: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, origin: str) -> None:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if objects and application_id != _APPLICATION_ID:
+    if is_foreign(connection, _APPLICATION_ID):
         raise ForeignFileError(f"is a database of something else; {_REMEDY}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    begin_wal(connection, patience_s=_LOCK_TIMEOUT_S)
     connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the newest documents; they are read again
     with transaction(connection):
         if not _is_current(connection, origin):

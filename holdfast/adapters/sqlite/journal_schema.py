@@ -1,8 +1,8 @@
 """The tables of a batch journal, and bringing an older journal up to date.
 
 Responsibility: the schema, its version, and the steps between versions.
-Guarantees: each step is one transaction with its version number, so an upgrade that is killed goes on where it was; a
-    newer journal, or another program's database, is refused and left as it is.
+Guarantees: an upgrade is one transaction, so that nobody meets half of one, and one that is killed has changed nothing;
+    a newer journal, or another program's database, is refused and left as it is.
 Not responsible for: who may write: see `holdfast.adapters.sqlite.journal_session`.
 Source: https://sqlite.org/pragma.html#pragma_user_version and #pragma_application_id.
 """
@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from holdfast.adapters.sqlite.database_file import is_foreign
 from holdfast.adapters.sqlite.transaction import transaction
 from holdfast.ports.errors import BatchError, JournalSchemaError
 
@@ -91,11 +92,9 @@ def schema_version(connection: sqlite3.Connection, path: Path, steps: Sequence[S
         JournalSchemaError: if it is newer than `steps`.
         BatchError: if it is not a journal.
     """
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if owner != _APPLICATION_ID and (found or owner or tables):
+    if is_foreign(connection, _APPLICATION_ID):
         raise BatchError(f"{path}: not a Holdfast journal; choose another output folder")
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > len(steps):
         raise JournalSchemaError(path=str(path), found=found, supported=len(steps))
     return found
@@ -108,8 +107,8 @@ def upgrade(connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = 
         JournalSchemaError: if it is newer.
         BatchError: if it is not a journal.
     """
-    for version in range(schema_version(connection, path, steps), len(steps)):
-        with transaction(connection):
+    with transaction(connection):
+        for version in range(schema_version(connection, path, steps), len(steps)):
             for statement in steps[version]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -12,12 +12,12 @@ Sources: https://sqlite.org/wal.html; https://sqlite.org/pragma.html#pragma_sync
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from holdfast.adapters.sqlite.database_file import begin_wal, is_foreign
 from holdfast.adapters.sqlite.session_tables import SCHEMA, SessionTables
 from holdfast.adapters.sqlite.transaction import transaction
 from holdfast.ports.clock import Clock
@@ -80,7 +80,7 @@ class SessionDatabase:
             )
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._upgrade()
-            self._begin_wal()
+            begin_wal(self._connection, patience_s=_BUSY_TIMEOUT_S)
             page_bytes: int = self._connection.execute("PRAGMA page_size").fetchone()[0]
             self._connection.execute(f"PRAGMA max_page_count = {max(1, max_size_bytes // page_bytes)}")
             found = SessionTables(self._connection)
@@ -128,9 +128,7 @@ class SessionDatabase:
     def _upgrade(self) -> None:
         with transaction(self._connection):
             found: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            owner: int = self._connection.execute("PRAGMA application_id").fetchone()[0]
-            tables: int = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if owner != _APPLICATION_ID and (found or owner or tables):
+            if is_foreign(self._connection, _APPLICATION_ID):
                 raise SessionStoreError("is not a database of sessions; choose another file", path=str(self._path))
             if found > len(SCHEMA):
                 raise SessionStoreError(
@@ -142,16 +140,3 @@ class SessionDatabase:
                     self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 self._connection.execute(f"PRAGMA user_version = {version + 1}")
-
-    def _begin_wal(self) -> None:
-        # SQLite gives up at once when two processes do this at the same moment; of 600 openings, four at a time, 2 did.
-        give_up_s = time.monotonic() + _BUSY_TIMEOUT_S
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
-                    raise
-                time.sleep(0.01)
-            else:
-                return

@@ -24,6 +24,7 @@ from typing import Final, Self, TypeVar
 
 import anyio
 
+from holdfast.adapters.sqlite.database_file import begin_wal, is_foreign
 from holdfast.adapters.sqlite.single_thread import SingleThread
 from holdfast.adapters.sqlite.transaction import transaction
 from holdfast.ports.clock import Clock
@@ -169,7 +170,7 @@ class _OpenFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
-            self._make(schemas, give_up_s=time.monotonic() + busy_timeout_s)
+            self._make(schemas, patience_s=busy_timeout_s)
             self._inode = path.stat().st_ino
         except BaseException:
             self._connection.close()
@@ -198,14 +199,12 @@ class _OpenFile:
         """Close the file."""
         self._connection.close()
 
-    def _make(self, schemas: list[str], *, give_up_s: float) -> None:
-        self._begin_wal(give_up_s)
+    def _make(self, schemas: list[str], *, patience_s: float) -> None:
+        if is_foreign(self._connection, _APPLICATION_ID):
+            raise StoreRefusedError(f"{self._path} belongs to something else; choose another file", store=STORE)
+        begin_wal(self._connection, patience_s=patience_s)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         with transaction(self._connection):
-            (owner,) = self._connection.execute("PRAGMA application_id").fetchone()
-            (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if owner != _APPLICATION_ID and (owner or tables):
-                raise StoreRefusedError(f"{self._path} belongs to something else; choose another file", store=STORE)
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             for schema in schemas:
                 self._connection.execute(schema)
@@ -214,18 +213,6 @@ class _OpenFile:
             found_us, wall_us = self._connection.execute("SELECT elapsed_us, wall_us FROM shared").fetchone()
         passed_us = max(0, self._wall_us() - wall_us)
         self._ahead_us: int = found_us + passed_us - self._monotonic_us()
-
-    def _begin_wal(self, give_up_s: float) -> None:
-        # SQLite gives up at once when two processes do this at the same moment.
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
 
     def _elapsed_us(self, found_us: int) -> int:
         elapsed_us = self._ahead_us + self._monotonic_us()
