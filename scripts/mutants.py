@@ -1,7 +1,7 @@
 """Finds the small changes to a module that a test should notice, from its syntax alone.
 
-Guarantees: each mutant is valid Python and differs from the module in one place. What only people or type checkers
-notice is left alone: strings, annotations, decorators, type aliases and ``assert_never``.
+Guarantees: each mutant is valid Python and differs from the module in one place. Strings, annotations, decorators, type
+aliases and ``assert_never`` stay as they are: most changes to them are for people and type checkers to notice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SWAPPED: Final[dict[type[ast.AST], Any]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitXor: ast.BitAnd,
 }
-_UNREAD = {"annotation", "returns", "decorator_list", "type_params"}
+_LEFT_ALONE: Final = {"annotation", "returns", "decorator_list", "type_params"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def _changes(node: ast.AST, statement: ast.stmt | None) -> Iterator[tuple[ast.st
     is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if name in _UNREAD or not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
+            if name in _LEFT_ALONE or not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
                 continue
             around = statement
             if isinstance(child, ast.stmt) and (statement or (is_function and name == "body")):

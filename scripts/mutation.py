@@ -31,7 +31,7 @@ from scripts.mutants import Mutant, mutants
 DOMAIN = "holdfast/domain"
 TESTS = ("tests/unit/domain", "tests/property", "tests/regression")
 LEAST = 0.85
-TESTS_S = 40.0
+TESTS_S = 40.0  # of tests that one change is judged by at most
 MOST_BYTES = 4 * 2**30
 
 settings.register_profile(
