@@ -28,6 +28,9 @@ class JsonFormatter(logging.Formatter):
     It has ``time`` (UTC), ``level`` and ``logger``; what `current_context` says; and ``event`` with the values of an
     event of Holdfast, or ``message`` of anything else. An exception adds ``error``, its type, and ``stack``.
 
+    It formats in the task that logs: where there is a `logging.handlers.QueueHandler`, it belongs on that one and not
+    behind it, where nobody knows any more what the task works on.
+
     Example:
         >>> import sys
         >>> handler = logging.StreamHandler(sys.stdout)
@@ -65,7 +68,7 @@ def json_log(stream: TextIO, *, level: int, logger_name: str = "holdfast") -> Ge
 
     Args:
         stream: such as standard error. Writing to it may block; where that matters, put a
-            `logging.handlers.QueueHandler` in front of a handler of your own instead.
+            `logging.handlers.QueueHandler` with a `JsonFormatter` in front of a handler of your own instead.
         level: what is logged from.
         logger_name: which logger.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.handlers
+import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -114,6 +116,21 @@ async def test_event_of_ones_own_values_wins_over_what_the_line_belongs_to(strea
     assert (line["event"], line["breaker"], line["open_s"]) == ("breaker_opened", "b", "inf")
     assert (line["backend"], line["attempt"], line["level"]) == ("a", 2, "warning")
     assert "message" not in line
+
+
+async def test_line_that_is_queued_tells_what_it_belongs_to() -> None:
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(lines)
+    handler.setFormatter(JsonFormatter())
+    log().addHandler(handler)
+    record = LogContext().begin_request(ask(request_id="r-1"))
+    log().warning("late")
+    record.end(reply=None, error=None)
+    log().removeHandler(handler)
+
+    line = json.loads(logging.Formatter().format(lines.get_nowait()))  # as a listener does, outside of any request
+
+    assert (line["message"], line["request_id"]) == ("late", "r-1")
 
 
 async def test_requests_at_once_each_log_their_own_name_along_the_whole_path(stream: io.StringIO) -> None:
