@@ -1,8 +1,8 @@
 """Shared answers in SQLite, for processes of one machine.
 
 Responsibility: `AnswerStore` over one SQLite file, for asyncio and trio.
-Guarantees: those of the port; all outcomes together take no more than `max_bytes`, for which those make room that would
-    have ended first; what has ended is removed, a few at a time.
+Guarantees: those of the port; all outcomes together take no more than `max_bytes`, unless it is one alone; those make
+    room for it that would have ended first; what has ended is removed, a few at a time.
 Not responsible for: the rule: see `holdfast.ports.answer_record`; time and the file: see
     `holdfast.adapters.sqlite.shared_store`.
 """
