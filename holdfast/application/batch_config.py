@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast.domain.validation import require_at_least
+from holdfast.domain.validation import require_at_least, require_between
 
 __all__ = ["BatchConfig"]
 
@@ -19,8 +19,9 @@ class BatchConfig:
     """How a file of requests is run.
 
     Args:
-        concurrency: items in flight at once; default 8, unmeasured.
-        max_line_bytes: the longest line taken, in bytes; default 1 MiB, the longest request that the service takes.
+        concurrency: items in flight at once, each a task from the start; 10 000 at most, default 8, both unmeasured.
+        max_line_bytes: the longest line taken, in bytes, which is held in memory; 1 GiB at most, unmeasured; default
+            1 MiB, the longest request that the service takes.
         max_crashes: how often the process may die with an item in hand, within one run, before the item is given up;
             default 3, unmeasured.
         stop_grace_s: seconds that items in flight have to end after a stop was asked for; default 30, Kubernetes'
@@ -37,8 +38,8 @@ class BatchConfig:
     max_refused_wait_s: float = 300.0
 
     def __post_init__(self) -> None:
-        require_at_least("batch.concurrency", self.concurrency, 1)
-        require_at_least("batch.max_line_bytes", self.max_line_bytes, 1)
+        require_between("batch.concurrency", self.concurrency, 1, 10_000)
+        require_between("batch.max_line_bytes", self.max_line_bytes, 1, 1024**3)
         require_at_least("batch.max_crashes", self.max_crashes, 1)
         require_at_least("batch.stop_grace_s", self.stop_grace_s, 0.0)
         require_at_least("batch.max_refused_wait_s", self.max_refused_wait_s, 0.0)

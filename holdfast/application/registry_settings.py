@@ -27,7 +27,7 @@ from holdfast.application.agent_settings import ConsulAgentSettings
 from holdfast.application.section import Section
 from holdfast.domain.discovery import DiscoveryConfig
 from holdfast.domain.registration import RegistrationConfig
-from holdfast.domain.validation import require
+from holdfast.domain.validation import require, require_between
 from holdfast.ports.registry import ServiceInstance
 
 __all__ = ["ConsulRegistrySettings", "FileRegistrySettings", "RegistrationSettings", "RegistrySettings"]
@@ -69,7 +69,7 @@ class RegistrationSettings(RegistrationConfig):
             f"must be a name or an address at which others reach this machine, not {self.host!r}",
             path="registration.host",
         )
-        require(0 < self.port < 65536, f"must be from 1 to 65535, not {self.port!r}", path="registration.port")
+        require_between("registration.port", self.port, 1, 65535)
         require(self.instance_id != "", "must not be empty; leave it out", path="registration.instance_id")
 
     def instance(self) -> ServiceInstance:

@@ -12,7 +12,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
+from holdfast.domain.validation import (
+    require,
+    require_at_least,
+    require_between,
+    require_not_below,
+    require_positive,
+    require_ratio,
+)
 
 __all__ = ["BreakerConfig", "BreakerMode"]
 
@@ -39,7 +46,8 @@ class BreakerConfig:
     Args:
         window_s: seconds of calls that are judged together (default 30; Polly).
         window_buckets: parts of the window; the oldest is dropped as a whole, so that the window is exact to
-            `window_s / window_buckets` (default 10; Hystrix `metrics.rollingStats.numBuckets`).
+            `window_s / window_buckets` (1000 at most, unmeasured; default 10; Hystrix
+            `metrics.rollingStats.numBuckets`).
         window_calls: judge the last so many calls instead of the last seconds; None judges by time (default None).
         min_calls: calls that the window must hold before a ratio means anything (default 20; Hystrix
             `requestVolumeThreshold`).
@@ -82,7 +90,7 @@ class BreakerConfig:
 
     def __post_init__(self) -> None:
         require_positive("breaker.window_s", self.window_s)
-        require_at_least("breaker.window_buckets", self.window_buckets, 1)
+        require_between("breaker.window_buckets", self.window_buckets, 1, 1000)
         require_at_least("breaker.min_calls", self.min_calls, 1)
         if self.window_calls is not None:
             # A smaller window could never hold min_calls, and the ratios would silently never apply.

@@ -23,7 +23,13 @@ from typing import Final, assert_never
 
 from holdfast.domain.live_percentile import LivePercentile
 from holdfast.domain.retry_budget import RetryBudget, RetryPermit
-from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
+from holdfast.domain.validation import (
+    require_at_least,
+    require_between,
+    require_not_below,
+    require_positive,
+    require_ratio,
+)
 from holdfast.ports.events import EventSink, HedgeLaunched, HedgeRefused, HedgeWon
 from holdfast.ports.statistics import HedgeStatistics
 
@@ -59,7 +65,7 @@ class HedgeConfig:
     min_delay_s: float = 0.001
 
     def __post_init__(self) -> None:
-        require(1 <= self.percent <= 99, f"must be from 1 to 99, not {self.percent!r}", path="hedge.percent")
+        require_between("hedge.percent", self.percent, 1, 99)
         require_ratio("hedge.max_ratio", self.max_ratio)
         require_at_least("hedge.min_samples", self.min_samples, 1)
         require_not_below("hedge.max_samples", self.max_samples, "hedge.min_samples", self.min_samples)

@@ -11,7 +11,7 @@ import sys
 
 from holdfast.ports.errors import ConfigurationError
 
-__all__ = ["require", "require_at_least", "require_not_below", "require_positive", "require_ratio"]
+__all__ = ["require", "require_at_least", "require_between", "require_not_below", "require_positive", "require_ratio"]
 
 
 def require(condition: bool, message: str, *, path: str) -> None:  # noqa: FBT001 - reads as a sentence, like assert
@@ -48,6 +48,15 @@ def require_at_least(path: str, value: float, minimum: float) -> None:
         f"must be a finite number of at least {minimum!r}, not {value!r}",
         path=path,
     )
+
+
+def require_between(path: str, value: float, least: float, most: float) -> None:
+    """Raise unless `value` is at least `least` and at most `most`.
+
+    Raises:
+        ConfigurationError: naming the path, the value and both bounds.
+    """
+    require(least <= value <= most, f"must be from {least!r} to {most!r}, not {value!r}", path=path)
 
 
 def require_not_below(path: str, value: float, other_path: str, other: float) -> None:

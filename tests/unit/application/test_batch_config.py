@@ -15,7 +15,9 @@ from holdfast.ports.errors import ConfigurationError
     [
         ("concurrency", 0),
         ("concurrency", -1),
+        ("concurrency", 10_001),
         ("max_line_bytes", 0),
+        ("max_line_bytes", 2**30 + 1),
         ("max_crashes", 0),
         ("stop_grace_s", -0.1),
         ("stop_grace_s", math.nan),

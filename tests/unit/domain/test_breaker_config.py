@@ -15,6 +15,7 @@ from holdfast.ports.errors import ConfigurationError
         ("breaker.window_s", {"window_s": 0.0}),
         ("breaker.window_s", {"window_s": math.nan}),
         ("breaker.window_buckets", {"window_buckets": 0}),
+        ("breaker.window_buckets", {"window_buckets": 1001}),
         ("breaker.window_calls", {"window_calls": 19}),
         ("breaker.min_calls", {"min_calls": 0}),
         ("breaker.failure_ratio", {"failure_ratio": 0.0}),

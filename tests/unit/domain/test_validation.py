@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from holdfast.domain.validation import require, require_at_least, require_not_below, require_positive, require_ratio
+from holdfast.domain.validation import (
+    require,
+    require_at_least,
+    require_between,
+    require_not_below,
+    require_positive,
+    require_ratio,
+)
 from holdfast.ports.errors import ConfigurationError
 from tests.fakes.refusal import refusal
 
@@ -46,6 +53,19 @@ def test_at_least_value_below_the_minimum_or_not_finite_raises_with_both(value: 
         require_at_least("a.b", value, 2)
 
     assert str(raised.value) == f"a.b: must be a finite number of at least 2, not {value!r}"
+
+
+@pytest.mark.parametrize("value", [2, 2.5, 3])
+def test_between_value_of_either_bound_or_between_them_passes(value: float) -> None:
+    assert refusal(require_between, "a.b", value, 2, 3) is None
+
+
+@pytest.mark.parametrize("value", [1.999, 3.001, *NOT_FINITE])
+def test_between_value_beyond_a_bound_or_not_finite_raises_with_both_bounds(value: float) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        require_between("a.b", value, 2, 3)
+
+    assert str(raised.value) == f"a.b: must be from 2 to 3, not {value!r}"
 
 
 @pytest.mark.parametrize("value", [2, 2.5])
