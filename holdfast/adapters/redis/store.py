@@ -140,10 +140,12 @@ class RedisStore:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._tasks.cancel_scope.cancel()
-        # Without the error of the body, which a task group would wrap in an ExceptionGroup; it goes on by itself.
-        await self._tasks.__aexit__(None, None, None)
-        with anyio.move_on_after(_CLOSE_S, shield=True):
-            await self._client.aclose()
+        try:
+            # Without the error of the body, which a task group would wrap in an ExceptionGroup; it goes on by itself.
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            with anyio.move_on_after(_CLOSE_S, shield=True):
+                await self._client.aclose()
 
     @property
     def name(self) -> str:
