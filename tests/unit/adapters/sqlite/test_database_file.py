@@ -102,9 +102,9 @@ def test_wal_is_not_asked_for_for_ever(path: Path) -> None:
     busy = Busy(locked(path), times=1000)
 
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        begin_wal(busy, patience_s=0.02)  # type: ignore[arg-type] # as above
+        begin_wal(busy, patience_s=0.1)  # type: ignore[arg-type] # as above
 
-    assert busy.left > 900
+    assert busy.left >= 1000 - 12  # a hundred times a second, and not as often as it goes
 
 
 def test_wal_of_a_file_that_is_no_database_is_not_asked_for_again(path: Path) -> None:

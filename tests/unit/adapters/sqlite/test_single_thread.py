@@ -96,16 +96,23 @@ async def test_run_that_is_cancelled_while_it_waits_begins_nothing() -> None:
 @on_asyncio
 @pytest.mark.parametrize("times", [1, 3])
 async def test_run_that_asyncio_cancels_in_the_midst_has_finished_its_piece(times: int) -> None:
-    thread, pieces = SingleThread(), Pieces()
-    asked = asyncio.get_running_loop().create_task(thread.run(pieces.work))
-    await begun(pieces)
+    thread, has_begun, goes_on, finished = SingleThread(), threading.Event(), threading.Event(), list[bool]()
+
+    def work() -> None:
+        has_begun.set()
+        finished.append(goes_on.wait(30))
+
+    asked = asyncio.get_running_loop().create_task(thread.run(work))
+    while not has_begun.is_set():  # noqa: ASYNC110 - a thread sets it
+        await anyio.sleep(0.001)
     for _ in range(times):
         asked.cancel()
-        await anyio.sleep(0.002)
+        await anyio.sleep(0.01)  # others run meanwhile
+    goes_on.set()
     with pytest.raises(asyncio.CancelledError):
         await asked
 
-    assert pieces.finished == 1
+    assert finished == [True]
 
 
 @on_asyncio
