@@ -129,7 +129,7 @@ class FaultInjector:
         """Return `adapter` behind the plan.
 
         Args:
-            adapter: any implementation of a port.
+            adapter: any implementation of a port; one that has to be opened is opened before, by itself.
             methods: names of the methods that get faults; None for every coroutine method. A synchronous method must be
                 named, and gets lost calls, lost replies and duplicates only: it cannot wait.
         """
