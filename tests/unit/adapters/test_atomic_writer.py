@@ -149,12 +149,13 @@ async def test_replace_of_a_file_in_a_place_that_is_no_folder_surfaces(tmp_path:
     assert told == []
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o666])
 async def test_replace_keeps_the_permissions_of_the_old_file_and_follows_its_link(
-    tmp_path: Path, told: list[str]
+    tmp_path: Path, told: list[str], mode: int
 ) -> None:
     target = tmp_path / "private.txt"
     target.write_bytes(b"old")
-    target.chmod(0o600)
+    target.chmod(mode)
     link = tmp_path / "link.txt"
     link.symlink_to(target)
 
@@ -162,7 +163,7 @@ async def test_replace_keeps_the_permissions_of_the_old_file_and_follows_its_lin
 
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert stat.S_IMODE(target.stat().st_mode) == mode
 
 
 async def test_replace_lets_nobody_read_the_new_content_who_could_not_read_the_old_one(
@@ -197,14 +198,15 @@ async def test_replace_syncs_the_file_before_it_is_renamed_and_the_folder_after(
 ) -> None:
     real = os.fsync
     path = tmp_path / "out.txt"
-    synced: list[tuple[bool, bool]] = []
+    synced: list[tuple[int | None, bool]] = []
 
     def fsync(descriptor: int) -> None:
-        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        found = os.fstat(descriptor)
+        synced.append((None if stat.S_ISDIR(found.st_mode) else found.st_size, path.exists()))
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
 
     await AtomicFileWriter(clock=ManualClock(), notify=told.append).replace(path, Chunks(b"new"))
 
-    assert synced == [(False, False), (True, True)]
+    assert synced == [(len(b"new"), False), (None, True)]
