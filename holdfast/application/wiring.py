@@ -77,7 +77,7 @@ async def open_orchestrator(
     event_sinks: Sequence[EventSink] = (),
     recorders: Sequence[Recorder] = (),
 ) -> AsyncGenerator[Orchestrator]:
-    """Open everything that a request meets, and close it again in reverse order.
+    """Open everything that a request meets for the length of an ``async with`` block.
 
     Args:
         settings: what to build; None reads the usual sources.
@@ -91,7 +91,7 @@ async def open_orchestrator(
     Raises:
         ConfigurationError: a setting is wrong.
 
-    Cancellation: on the way out, running requests are cancelled and every resource is closed.
+    Cancellation: on the way out nobody is let in any more, running requests are cancelled, and every resource is closed.
     """
     container = make_container(settings, backends=backends, models=models, event_sinks=event_sinks, recorders=recorders)
     async with open_container(container) as orchestrator:
@@ -232,6 +232,7 @@ async def open_with_events(
         )
         stack.enter_context(parts.live.followed_by(stages.change_to))
         watch = await parts.open_watch(stack, parameters)
+        stack.callback(reception.shut)
         # Last, when everything that others are promised is there.
         registration = None if reachable is None else await parts.open_registration(stack, reachable)
         orchestrator = Orchestrator(
