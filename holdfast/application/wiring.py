@@ -91,7 +91,7 @@ async def open_orchestrator(
     Raises:
         ConfigurationError: a setting is wrong.
 
-    Cancellation: on the way out nobody is let in any more, running requests are cancelled, and every resource is closed.
+    Cancellation: on the way out nobody is let in any more, running requests are cancelled and all resources closed.
     """
     container = make_container(settings, backends=backends, models=models, event_sinks=event_sinks, recorders=recorders)
     async with open_container(container) as orchestrator:
