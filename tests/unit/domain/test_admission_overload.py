@@ -80,14 +80,15 @@ def test_line_into_which_more_comes_than_is_served_for_a_third_of_the_time_only_
     assert watched.since_s is None
 
 
-def test_line_of_which_nothing_was_heard_for_long_is_judged_from_then_on() -> None:
+@pytest.mark.parametrize("at_s", [130.0, 500.0])
+def test_line_of_which_nothing_was_heard_for_a_third_of_the_time_is_judged_from_then_on(at_s: float) -> None:
     watched = watch()
     arrive(watched, 110.0)
-    arrive(watched, 500.0, 501.0, 509.0)
+    arrive(watched, at_s, at_s + 1.0, at_s + 9.0)
     assert watched.since_s is None
-    arrive(watched, 510.0)
+    arrive(watched, at_s + 10.0)
 
-    assert watched.since_s == 510.0
+    assert watched.since_s == at_s + 10.0
 
 
 @pytest.mark.parametrize("later_s", [136.0, 500.0])
