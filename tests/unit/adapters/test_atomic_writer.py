@@ -199,8 +199,10 @@ async def test_replace_syncs_the_file_before_it_is_renamed_and_the_folder_after(
     real = os.fsync
     path = tmp_path / "out.txt"
     synced: list[tuple[int | None, bool]] = []
+    descriptors: list[int] = []
 
     def fsync(descriptor: int) -> None:
+        descriptors.append(descriptor)
         found = os.fstat(descriptor)
         synced.append((None if stat.S_ISDIR(found.st_mode) else found.st_size, path.exists()))
         real(descriptor)
@@ -210,3 +212,6 @@ async def test_replace_syncs_the_file_before_it_is_renamed_and_the_folder_after(
     await AtomicFileWriter(clock=ManualClock(), notify=told.append).replace(path, Chunks(b"new"))
 
     assert synced == [(len(b"new"), False), (None, True)]
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(descriptor)
