@@ -83,6 +83,17 @@ async def test_leave_before_it_can_be_reached_asks_the_registry_nothing() -> Non
     assert (registry.calls, listener.heard) == ([], [])
 
 
+async def test_block_that_is_cancelled_before_it_can_be_reached_asks_the_registry_nothing() -> None:
+    registry = FlakyRegistry()
+
+    with anyio.move_on_after(1.0) as scope:
+        async with registration(registry, reachable=anyio.Event().wait):
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert registry.calls == []
+
+
 async def test_open_does_not_wait_for_a_registry_that_hangs() -> None:
     registry = FlakyRegistry()
     registry.delay_s = 1000.0
