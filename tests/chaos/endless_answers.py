@@ -1,7 +1,8 @@
 """A gateway whose answers never end, for a test that measures what those hold who read them slowly.
 
-Its one argument is how many readers there may be. It says its address, and then, for each line of its standard input,
-what it holds, as JSON. It runs until it is killed.
+Its arguments are how many readers there may be, and the address of the server that answers, if it is not to answer by
+itself. It says its address, and then, for each line of its standard input, what it holds, as JSON. It runs until it is
+killed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import anyio
 
 from holdfast import BreakerConfig, Completion, PoolConfig, Prompt, Settings, open_orchestrator
 from holdfast.adapters.gateway import serve_gateway
+from holdfast.adapters.inference.http import HttpBackend, HttpClient, HttpConfig, open_transport
+from holdfast.adapters.inference.openai import OpenAIDialect
 from holdfast.application.settings import GuardSettings
 from holdfast.domain import StreamingConfig
 from holdfast.ports.gateway import GatewayOptions
@@ -36,6 +39,12 @@ class Endless:
             await deliver("0123456789" * 10)
 
 
+def answering_server(base_url: str) -> HttpBackend:
+    """Return a backend that asks a server."""
+    config = HttpConfig(connect_timeout_s=_LONG_S, first_byte_timeout_s=_LONG_S, idle_timeout_s=_LONG_S)
+    return HttpBackend(HttpClient("server", open_transport(base_url, config), config=config), OpenAIDialect())
+
+
 def resident_kib() -> int:
     """Return how much of the machine's memory this process takes."""
     gc.collect()
@@ -43,8 +52,9 @@ def resident_kib() -> int:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
-async def main(readers: int) -> None:
+async def main(readers: int, base_url: str | None = None) -> None:
     """Serve, and tell."""
+    backend = Endless() if base_url is None else answering_server(base_url)
     # However busy the machine is, time ends nothing: all of them come at once, and stay.
     settings = Settings(
         streaming=StreamingConfig(stall_timeout_s=_LONG_S),
@@ -60,7 +70,7 @@ async def main(readers: int) -> None:
     options = GatewayOptions(port=0, header_timeout_s=_LONG_S, body_timeout_s=_LONG_S, write_timeout_s=_LONG_S)
     listening = partial(print, flush=True)
     async with (
-        open_orchestrator(settings, backends={"endless": Endless()}) as service,
+        open_orchestrator(settings, backends={"endless": backend}) as service,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(partial(serve_gateway, service, options, stop=anyio.Event(), on_listening=listening))
@@ -71,4 +81,4 @@ async def main(readers: int) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, int(sys.argv[1]))
+    anyio.run(main, int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

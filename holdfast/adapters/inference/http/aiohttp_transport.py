@@ -7,11 +7,13 @@ Not responsible for: trio, which aiohttp does not run on: see `holdfast.adapters
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import Any, Final
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -26,18 +28,17 @@ from holdfast.adapters.inference.http.transport import (
 
 try:
     import aiohttp
+    from aiohttp.client_proto import ResponseHandler
 except ImportError as error:
     raise ImportError("this driver needs aiohttp: pip install 'holdfast[openai]'", name="aiohttp") from error
-
-if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
 
 __all__ = ["AiohttpTransport"]
 
 _RAISED: Final = (aiohttp.ClientError, OSError)
-_READ_BYTES: Final = 4 * 1024
-"""What is read ahead of a reader who does not keep up: aiohttp stops when it holds about twice as much, which by its
-own default would be 512 KiB for each of those who read slowly (adr/0028)."""
+_READ_BYTES: Final = 2 * 1024
+"""What is taken from a connection at once, and what of it may wait for its reader before no more is taken. So for a
+reader who does not keep up twice as much is held at most, and not the hundreds of KiB that asyncio and aiohttp would
+take by themselves (adr/0028); one who does gets a long answer in more parts."""
 
 _is_new: Final = ContextVar("_is_new", default=False)
 """Whether a connection was opened for the call of this task."""
@@ -79,18 +80,12 @@ class AiohttpTransport:
                 await session.close()
 
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        # The pool in front of it bounds how many connections there are.
-        connector = (
-            _Connector(limit=0, force_close=True)
-            if force_close
-            else _Connector(limit=0, keepalive_timeout=self._config.keep_alive_s)
-        )
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=_Connector(keep_alive_s=None if force_close else self._config.keep_alive_s),
             timeout=aiohttp.ClientTimeout(total=None, connect=self._config.connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=_READ_BYTES,
+            read_bufsize=_READ_BYTES // 2,  # aiohttp stops beyond twice that
         )
 
 
@@ -131,8 +126,34 @@ class _AiohttpIncoming:
         self._response.close()
 
 
+class _Handler(ResponseHandler, asyncio.BufferedProtocol):
+    """Takes no more at once than `buffer` holds; without one the event loop reads up to 256 KiB."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview) -> None:
+        super().__init__(loop)
+        self._received = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as asyncio has it
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._received[:nbytes]))
+
+
 class _Connector(aiohttp.TCPConnector):
-    """Notes which calls a connection is opened for, which tracing would tell too, but at a price for every call."""
+    """Bounds what its connections read at once, but not how many there are: the pool in front of it does.
+
+    It also notes which calls a connection is opened for, which tracing would tell too, but at a price for every call.
+    """
+
+    def __init__(self, *, keep_alive_s: float | None) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - a type of aiohttp's is written without its items
+            limit=0, force_close=keep_alive_s is None, keepalive_timeout=keep_alive_s
+        )
+        # One for all of them: what is read into it is taken out before the loop reads anything else.
+        buffer = memoryview(bytearray(_READ_BYTES))
+        make: Callable[..., ResponseHandler] = _Handler
+        self._factory = partial(make, self._loop, buffer)
 
     async def _create_connection(
         self,

@@ -121,6 +121,7 @@ class HttpBackend:
                     f"its stream is longer than http.max_stream_bytes, {config.max_stream_bytes}"
                 )
             text = "".join([listening.take(event) for event in events.feed(part)])
+            del part  # or it would be held for as long as the reader takes
             if listening.size_bytes > config.max_reply_bytes:
                 raise self._unintelligible(f"its answer is longer than http.max_reply_bytes, {config.max_reply_bytes}")
             if text:
