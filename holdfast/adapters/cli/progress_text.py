@@ -22,7 +22,7 @@ def items_text(progress: BatchProgress) -> str:
 
 
 def figures_text(progress: BatchProgress, recent: RecentRate) -> str:
-    """Return rate, time left, duplicates saved and failures; nothing while the input is read."""
+    """Return rate, time left, answers that duplicates shared, and failures; nothing while the input is read."""
     if progress.phase is BatchPhase.SCANNING:
         return ""
     left_s = recent.left_s(progress.pending)
@@ -30,7 +30,7 @@ def figures_text(progress: BatchProgress, recent: RecentRate) -> str:
         (
             rate(recent.per_s),
             f"ETA {UNKNOWN if left_s is None else clock_time(left_s)}",
-            f"{count(progress.duplicates_saved)} saved",
+            f"{count(progress.duplicates_saved)} shared",
             f"{count(progress.failed + progress.rejected)} failed",
         )
     )

@@ -165,7 +165,7 @@ def test_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str) 
 def test_run_without_a_terminal_writes_plain_lines_on_stderr() -> None:
     result = run(REPORT)
 
-    assert result.stderr == "running  100/200  –  ETA –  40 saved  6 failed\n"
+    assert result.stderr == "running  100/200  –  ETA –  40 shared  6 failed\n"
     assert "\x1b" not in result.stdout
 
 
@@ -180,7 +180,7 @@ def test_run_on_a_terminal_that_can_draw_nothing_writes_lines(monkeypatch: pytes
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "dumb")
 
-    assert run(REPORT).stderr == "running  100/200  –  ETA –  40 saved  6 failed\n"
+    assert run(REPORT).stderr == "running  100/200  –  ETA –  40 shared  6 failed\n"
 
 
 def test_table_has_colours_on_a_terminal_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

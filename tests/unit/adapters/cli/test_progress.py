@@ -38,7 +38,7 @@ def test_bar_shows_items_rate_time_left_duplicates_and_failures(width: int) -> N
     assert bar.startswith("running ")
     assert bar.rstrip().endswith(" 100/200")
     assert len(bar) <= width
-    assert figures == "24.5/s  ETA 0:04  40 saved  6 failed"
+    assert figures == "24.5/s  ETA 0:04  40 shared  6 failed"
 
 
 def test_bar_is_as_long_as_the_part_that_is_done() -> None:
@@ -67,7 +67,7 @@ def test_bar_that_is_stopping_says_how_to_end_at_once() -> None:
 
 
 def test_bar_without_results_yet_knows_no_time_left() -> None:
-    assert _drawn(PROGRESS, width=80)[1] == "–  ETA –  40 saved  6 failed"
+    assert _drawn(PROGRESS, width=80)[1] == "–  ETA –  40 shared  6 failed"
 
 
 def test_bar_is_drawn_on_the_terminal_and_gone_when_it_ends() -> None:
@@ -96,9 +96,9 @@ def test_lines_are_written_after_the_scan_and_every_ten_seconds(capsys: pytest.C
         lines.show_progress(step)
 
     assert capsys.readouterr().err.splitlines() == [
-        "running  2/200  –  ETA –  40 saved  6 failed",
-        "running  22/200  1.92/s  ETA 1:32  40 saved  6 failed",
-        "exporting  200/200  18.2/s  ETA 0:00  40 saved  6 failed",
+        "running  2/200  –  ETA –  40 shared  6 failed",
+        "running  22/200  1.92/s  ETA 1:32  40 shared  6 failed",
+        "exporting  200/200  18.2/s  ETA 0:00  40 shared  6 failed",
     ]
 
 
