@@ -279,6 +279,18 @@ async def test_statistics_every_question_is_counted_once() -> None:
     assert counts.asking == 0
 
 
+async def test_statistics_during_a_question_count_it_as_being_asked() -> None:
+    follower = query(Oracle((1, "a"), waits=True), wait_s=10.0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follower.follow, Notes())
+        await anyio.sleep(5.0)
+        counts = follower.statistics()
+        tasks.cancel_scope.cancel()
+
+    assert (counts.asked, counts.asking, counts.changed, counts.cancelled) == (2, 1, 1, 0)
+
+
 async def test_follow_cancelled_at_every_checkpoint_counts_the_question_as_cancelled() -> None:
     followers: list[BlockingQuery[str]] = []
 
