@@ -150,7 +150,8 @@ class Settings(Section):
         max_memory_bytes: what the requests inside, the answers kept for duplicates and the sessions kept in memory may
             take together; answers are dropped for a request, and what still does not fit is refused. A request counts
             24 KiB and twice its texts. Default 2 GiB, twice what the sessions may take; unmeasured.
-        max_in_flight: requests worked on at once; default 20, the initial limit of Netflix' concurrency-limits.
+        max_in_flight: requests worked on at once; default 10, as many as the pool of one backend has resources: whoever
+            waits there is refused after ``guard.pool.acquire_timeout_s``, and here not before its deadline.
         adaptive_limit: lets the latencies of the requests decide, in place of `max_in_flight`, how many are worked on
             at once; None, the default, does not.
         tenants: those tenants that differ from the others, by name.
@@ -187,7 +188,7 @@ class Settings(Section):
     timeout_s: float = Field(default=60.0, gt=0)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1)
     max_memory_bytes: int = Field(default=2 * 1024**3, ge=1)
-    max_in_flight: int = Field(default=20, ge=1)
+    max_in_flight: int = Field(default=10, ge=1)
     adaptive_limit: AdaptiveLimitConfig | None = None
     tenants: dict[str, TenantSettings] = Field(default={})
     tenant_rate_limit: RateLimitConfig | None = None

@@ -25,7 +25,7 @@ from holdfast.ports.errors import (
 from holdfast.ports.inference import Parameters, ResponseFormat
 from holdfast.ports.service import Disposition, Priority, Request
 from holdfast.ports.statistics import BreakerState, ServiceState
-from tests.fakes.service import ONCE, Answering, Shelf, ask, assert_nothing_is_held, opened, unavailable
+from tests.fakes.service import ONCE, Answering, Shelf, ask, ask_anew, assert_nothing_is_held, opened, unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +52,17 @@ async def test_submit_json_asked_for_strips_the_fences_around_it() -> None:
     request = replace(ask(), parameters=Parameters(response_format=ResponseFormat.JSON))
     async with opened({"a": Answering(text='```json\n{"answer": 42}\n```')}) as orchestrator:
         assert (await orchestrator.submit(request)).text == '{"answer": 42}'
+
+
+async def test_submit_more_at_once_than_a_slow_backend_takes_wait_for_admission_and_none_is_refused() -> None:
+    async with opened({"a": Answering(delay_s=15.0)}) as orchestrator:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(30):
+                tasks.start_soon(orchestrator.submit, ask_anew())
+        health = orchestrator.health()
+
+    assert health.requests.answered == 30
+    assert (health.backends[0].pool.timeouts, health.backends[0].pool.refused) == (0, 0)
 
 
 async def test_submit_1000_identical_at_once_call_a_slow_backend_once() -> None:

@@ -112,7 +112,7 @@ def test_parameters_that_change_take_the_place_of_those_before(tmp_path: Path) -
 
     again = loaded.with_parameters({"timeout_s": "3"})
 
-    assert (again.settings.timeout_s, again.settings.max_in_flight) == (3.0, 20)
+    assert (again.settings.timeout_s, again.settings.max_in_flight) == (3.0, Settings().max_in_flight)
     assert again.paths_changed_since(loaded) == ["max_in_flight", "timeout_s"]
 
 

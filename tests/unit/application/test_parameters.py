@@ -376,7 +376,7 @@ async def test_store_that_is_away_leaves_the_last_settings_in_force_with_one_eve
 async def test_store_that_is_away_at_the_start_is_followed_once_it_is_there() -> None:
     store = Failing({"max_in_flight": "3"}, StoreUnavailableError("is down", store="memory"))
     async with following(store) as service:
-        assert service.health().admission.limit.limit == 20
+        assert service.health().admission.limit.limit == Settings().max_in_flight
         store.error = None
         await anyio.sleep(5)
 
