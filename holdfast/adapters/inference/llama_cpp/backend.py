@@ -41,6 +41,8 @@ __all__ = ["LlamaCppBackend"]
 
 T = TypeVar("T")
 
+_LOOK_EVERY_S: Final = 0.005
+
 _LAST_STEP_S: Final = 30.0
 """What a token may still take when the model is closed; unmeasured."""
 
@@ -65,6 +67,7 @@ class LlamaCppBackend:
         self._model = model
         self._turn = anyio.Lock()
         self._is_closing = False
+        self._is_left = False
         self._opened: _Opened | None = _Opened(*load(self._is_unwanted))
 
     def close(self) -> None:
@@ -130,8 +133,7 @@ class LlamaCppBackend:
 
     async def _step(self, opened: _Opened, step: Callable[[], T]) -> T:
         try:
-            # With a limiter of its own: whatever fills the common one must not hold up a model that computes.
-            return await run_sync(lambda: opened.alone(step), limiter=anyio.CapacityLimiter(1))
+            return await self._computed(opened, step)
         except queue.Empty:
             raise self._unloaded() from None
         except ValueError as error:
@@ -139,6 +141,19 @@ class LlamaCppBackend:
         except Exception as error:
             await anyio.lowlevel.checkpoint_if_cancelled()  # which is then why it failed
             raise BackendUnavailableError(f"failed with {type(error).__name__}", backend=self._name) from error
+
+    async def _computed(self, opened: _Opened, step: Callable[[], T]) -> T:
+        try:
+            # With a limiter of its own: whatever fills the common one must not hold up a model that computes.
+            return await run_sync(lambda: opened.alone(step), limiter=anyio.CapacityLimiter(1))
+        except anyio.get_cancelled_exc_class():
+            # AnyIO has waited for the thread; asyncio itself (`asyncio.timeout`) has not.
+            while opened.is_computing:
+                self._is_left = True
+                with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
+                    await anyio.sleep(_LOOK_EVERY_S)
+            self._is_left = False
+            raise
 
     def _asked(self, prompt: Prompt) -> dict[str, Any]:
         refuse_calls_of_tools(prompt, backend=self._name)
@@ -150,7 +165,7 @@ class LlamaCppBackend:
             ) from error
 
     def _is_unwanted(self) -> bool:
-        if self._is_closing:
+        if self._is_closing or self._is_left:
             return True
         try:
             check_cancelled()
@@ -175,13 +190,16 @@ class _Opened:
         self._chunks: Iterator[Mapping[str, Any]] | None = None
         self.input_tokens = 0
         self.output_tokens = 0
+        self.is_computing = False
 
     def alone(self, step: Callable[[], T]) -> T:
         """Return what `step` returns, or raise `queue.Empty` if the model is being freed."""
         self._free.get_nowait()
+        self.is_computing = True
         try:
             return step()
         finally:
+            self.is_computing = False
             self._free.put(None)
 
     def free(self, *, timeout_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from dataclasses import replace
@@ -260,6 +261,27 @@ async def test_call_that_is_cancelled_stops_in_the_midst_of_a_token_and_forgets_
         tasks.start_soon(backend.complete, PROMPT)
         await computing(driver)
         tasks.cancel_scope.cancel()
+    driver.pause_s = 0.0
+
+    assert driver.loaded[0].resets == 1
+    assert (await backend.complete(PROMPT)).text == ANSWER
+    assert driver.crimes == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_call_that_asyncio_cancels_stops_in_the_midst_of_a_token_and_the_next_one_is_answered(
+    driver: StandIn, loader: ModelLoader, times: int
+) -> None:
+    driver.pause_s = 60.0
+    backend = await loaded(loader)
+    asked = asyncio.get_running_loop().create_task(backend.complete(PROMPT))
+    await computing(driver)
+    for _ in range(times):
+        asked.cancel()  # as `asyncio.timeout` does
+        await anyio.lowlevel.checkpoint()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
     driver.pause_s = 0.0
 
     assert driver.loaded[0].resets == 1
