@@ -202,6 +202,16 @@ async def test_wall_clock_that_is_set_kills_nobody_who_is_followed(step_s: float
     assert listed == [["asks-1"]] * 9
 
 
+async def test_wall_clock_that_is_set_between_a_heartbeat_and_the_look_at_it_kills_nobody(place: Place) -> None:
+    await place.register()
+    await place.listed()
+    place.pass_time(3.0)
+    assert await place.heartbeat()
+    place.wall_s += 3600.0
+
+    assert await place.listed() == ["asks-1"]
+
+
 async def test_wall_clock_that_is_set_back_keeps_nobody_alive_for_longer_than_the_time_to_live(place: Place) -> None:
     await place.register()
     place.wall_s -= 3600.0

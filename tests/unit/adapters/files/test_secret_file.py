@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,23 @@ def test_secret_from_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> Non
 def test_secret_from_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no regular file"):
         read_secret_file(tmp_path, setting=SETTING)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_file_is_closed_whether_it_is_read_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    real, opened = os.open, list[int]()
+
+    def note(path: Path, flags: int) -> int:
+        opened.append(real(path, flags))
+        return opened[-1]
+
+    file = written(tmp_path, SECRET.encode(), mode)
+    monkeypatch.setattr(os, "open", note)
+    with suppress(ConfigurationError):
+        read_secret_file(file, setting=SETTING)
+
+    [descriptor] = opened
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(descriptor)
