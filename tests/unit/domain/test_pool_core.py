@@ -115,6 +115,16 @@ def test_lease_nowait_of_a_fresh_resource_does_not_overtake_those_in_line() -> N
     assert desk.core.lease_nowait(desk.now_s) is None
 
 
+def test_lease_nowait_of_a_resource_whose_lifetime_ends_this_moment_is_none() -> None:
+    desk = Desk(max_lifetime_s=10.0)
+    lease = desk.lease()
+    desk.now_s += 9.75
+    lease.release()
+    desk.now_s += 0.25
+
+    assert desk.core.lease_nowait(desk.now_s) is None
+
+
 def test_lease_ended_twice_ends_once() -> None:
     desk = Desk()
     lease = desk.lease()
