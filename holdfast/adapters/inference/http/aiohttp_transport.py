@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from holdfast.adapters.inference.http.config import HttpConfig
 from holdfast.adapters.inference.http.transport import (
@@ -36,9 +37,13 @@ __all__ = ["AiohttpTransport"]
 
 _RAISED: Final = (aiohttp.ClientError, OSError)
 _READ_BYTES: Final = 2 * 1024
-"""What is taken from a connection at once, and what of it may wait for its reader before no more is taken. So for a
+"""What is taken from a plain connection at once, and what of it may wait for its reader before no more is taken. For a
 reader who does not keep up twice as much is held at most, and not the hundreds of KiB that asyncio and aiohttp would
 take by themselves (adr/0028); one who does gets a long answer in more parts."""
+
+_READ_BYTES_OVER_TLS: Final = 8 * 1024
+"""What may wait over TLS, where asyncio itself holds hundreds of KiB, and loses the end of an answer behind which the
+server closes if it is to read into a buffer."""
 
 _is_new: Final = ContextVar("_is_new", default=False)
 """Whether a connection was opened for the call of this task."""
@@ -80,12 +85,14 @@ class AiohttpTransport:
                 await session.close()
 
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        over_tls = urlsplit(self._base_url).scheme == "https"
+        most_bytes = _READ_BYTES_OVER_TLS if over_tls else _READ_BYTES
         return aiohttp.ClientSession(
-            connector=_Connector(keep_alive_s=None if force_close else self._config.keep_alive_s),
+            connector=_Connector(keep_alive_s=None if force_close else self._config.keep_alive_s, over_tls=over_tls),
             timeout=aiohttp.ClientTimeout(total=None, connect=self._config.connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=_READ_BYTES // 2,  # aiohttp stops beyond twice that
+            read_bufsize=most_bytes // 2,  # aiohttp stops beyond twice that
         )
 
 
@@ -141,19 +148,20 @@ class _Handler(ResponseHandler, asyncio.BufferedProtocol):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Bounds what its connections read at once, but not how many there are: the pool in front of it does.
+    """Bounds what its plain connections read at once, but not how many there are: the pool in front of it does.
 
     It also notes which calls a connection is opened for, which tracing would tell too, but at a price for every call.
     """
 
-    def __init__(self, *, keep_alive_s: float | None) -> None:
+    def __init__(self, *, keep_alive_s: float | None, over_tls: bool) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - a type of aiohttp's is written without its items
             limit=0, force_close=keep_alive_s is None, keepalive_timeout=keep_alive_s
         )
-        # One for all of them: what is read into it is taken out before the loop reads anything else.
-        buffer = memoryview(bytearray(_READ_BYTES))
-        make: Callable[..., ResponseHandler] = _Handler
-        self._factory = partial(make, self._loop, buffer)
+        if not over_tls:
+            # One for all of them: what is read into it is taken out before the loop reads anything else.
+            buffer = memoryview(bytearray(_READ_BYTES))
+            make: Callable[..., ResponseHandler] = _Handler
+            self._factory = partial(make, self._loop, buffer)
 
     async def _create_connection(
         self,
