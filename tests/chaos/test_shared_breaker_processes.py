@@ -24,6 +24,7 @@ PROGRAM = Path(__file__).with_name("breaker_under_fire.py")
 OPEN_S = 3.0
 HOUR_S = 3600.0
 BREAKER = {"failures_in_row": 2, "probe_calls": 1, "probe_successes": 1, "probe_timeout_s": 5.0}
+GUARD = {"retry": {"max_attempts": 1}, "attempt_timeout_s": 4.0, "pool": {"acquire_timeout_s": 1.0}}
 
 Shared = dict[str, Any]
 
@@ -106,7 +107,7 @@ def start(shared: Shared, peer: Path) -> Iterator[Start]:
             off_s: Callable[[int], float] = lambda _: 0.0,
         ) -> list[Process]:
             breaker = BREAKER | {"open_s": open_s, "max_open_s": open_s}
-            settings = {"shared": shared, "guard": {"retry": {"max_attempts": 1}, "breaker": breaker}}
+            settings = {"shared": shared, "guard": GUARD | {"breaker": breaker}}
             processes = [Process() for _ in range(count)]
             own = [
                 {"seconds": seconds(number), "off_s": off_s(number), "reads": process.reads, "writes": process.writes}
