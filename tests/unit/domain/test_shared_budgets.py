@@ -18,7 +18,7 @@ from holdfast.ports.budget_store import BudgetPart, BudgetReport
 from holdfast.ports.errors import StoreUnavailableError
 from holdfast.ports.outcome import Outcome
 from holdfast.ports.statistics import SharedBudgetStatistics
-from holdfast.testing import ManualClock
+from holdfast.testing import ManualClock, VirtualClock
 from tests.fakes.rates import REFRESH_S, FaultyRates, run
 
 EARNING = RetryBudgetConfig(min_retries=0)
@@ -205,3 +205,15 @@ def test_all_together_never_spend_more_than_their_requests_earned(steps: list[tu
             world.round()
 
         assert len(permits) <= 0.2 * requests
+
+
+@pytest.mark.anyio
+async def test_link_that_opens_runs_the_rounds_of_a_budget_that_was_shared_by_it() -> None:
+    clock = VirtualClock()
+    link = StoreLink(FaultyRates(clock=clock), clock=clock, random=lambda: 0.5)
+    hub = SharedBudgets(FaultyBudgets(clock=clock), link=link, refresh_s=REFRESH_S, make_token=lambda: "p", clock=clock)
+    budget = RetryBudget(EARNING, clock=clock)
+    hub.share("a", budget)
+
+    async with link:
+        assert hub.statistics().told == 1
