@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -44,7 +45,7 @@ def check_request(request: Request, *, max_bytes: int) -> int:
         raise RequestError("tenant: must not be empty")
     if len(request.tenant) > MAX_TENANT_CHARS:
         raise RequestError(f"tenant: {len(request.tenant)} characters are more than the {MAX_TENANT_CHARS} allowed")
-    if request.timeout_s is not None and not 0 < request.timeout_s < math.inf:
+    if request.timeout_s is not None and not 0 < request.timeout_s <= sys.float_info.max:
         raise RequestError(f"timeout_s: must be a finite number above 0, not {request.timeout_s!r}")
     _check_priority(request.priority)
     size_bytes = 0
