@@ -101,7 +101,7 @@ async def test_agent_restarted_empty_is_believed(start_consul: StartConsul) -> N
     agent.put("holdfast/max_in_flight", "3")
     async with following(in_consul(agent)) as service:
         await anyio.to_thread.run_sync(agent.restart)
-        await until(lambda: service.health().admission.limit.limit == 20)
+        await until(lambda: service.health().admission.limit.limit == Settings().max_in_flight)
 
         agent.put("holdfast/max_in_flight", "5")
         await until(lambda: service.health().admission.limit.limit == 5)
